@@ -1,0 +1,59 @@
+// What a codec is, whatever the protocol: bytes in, events out, synchronous, free of sockets.
+// The owner of the connection feeds it and lends it a transport to write on.
+
+import type { WeftError } from '../std/errors.ts';
+import type { ClientStream, RequestListener, ResponseListener, ServerStream } from './stream.ts';
+
+/** A codec's hold on its connection. */
+export interface CodecTransport {
+	/** As `Connection.write`. */
+	write(bytes: Uint8Array): boolean;
+	pauseReading(): void;
+	resumeReading(): void;
+	/** `flush`: FIN after what was written; `reset`: at once. */
+	close(how: 'flush' | 'reset'): void;
+}
+
+interface Codec {
+	/** Never throws for what a peer sent. */
+	receive(bytes: Uint8Array): void;
+	/** The peer will send no more (FIN). */
+	receiveEnd(): void;
+	/** `transport.write` may be called again. */
+	transportDrained(): void;
+	/** The connection is gone; open streams hear `onReset('connection_lost', error)`. */
+	transportClosed(error: WeftError | null): void;
+	readonly activeStreams: number;
+}
+
+export interface ServerCodec extends Codec {
+	/**
+	 * No new requests: HTTP/1.1 answers the next response with `connection: close` and closes after it
+	 * (at once when idle), HTTP/2 sends GOAWAY.
+	 */
+	startDrain(): void;
+}
+
+export interface ServerCodecEvents {
+	/** A request begins; the listener gets its head next, in the same turn. */
+	onStream(stream: ServerStream): RequestListener;
+	/** The peer broke the protocol. The codec has answered (400, 431, …) and asked the transport to close. */
+	onProtocolError(error: WeftError): void;
+	/** `activeStreams` fell to 0. */
+	onIdle(): void;
+}
+
+export interface ClientCodec extends Codec {
+	/** True while `newStream` may be called. */
+	readonly available: boolean;
+	newStream(listener: ResponseListener): ClientStream;
+	/** No new streams from now on; closes the transport once those that are open have ended. */
+	startDrain(): void;
+}
+
+export interface ClientCodecEvents {
+	/** `available` turned true: a stream ended and the connection can be reused. */
+	onAvailable(): void;
+	/** The connection must not get another stream (Connection: close, GOAWAY, protocol error). It closes by itself. */
+	onUnavailable(error: WeftError | null): void;
+}

@@ -1,0 +1,191 @@
+// The transport that everything above is written against: connections of bytes, plain or TLS,
+// over TCP or unix sockets, and a clock. `BunNetwork` is the real one, `SimulatedNetwork` the one
+// for tests. Nothing here knows HTTP.
+//
+//               startServerTls / connect with tls
+//   accepted ──────────────┐
+//      │ plain             ▼
+//      │              handshaking ──failed──▶ onClose(error)
+//      ▼                   │ onConnect
+//     open ◀───────────────┘
+//      │ end()/onEnd        each direction closes by itself (half-close)
+//      ▼
+//   closed: onClose exactly once, and nothing after it
+
+import type { Clock } from '../std/clock.ts';
+import type { WeftError } from '../std/errors.ts';
+
+export interface IpAddress {
+	readonly kind: 'ip';
+	/** An IPv4 or IPv6 literal, never a name. */
+	readonly host: string;
+	readonly port: number;
+	/**
+	 * Path of the Linux network namespace in which the socket is made (`/proc/PID/ns/net`);
+	 * absent: the process's own. Envoy `SocketAddress.network_namespace_filepath`.
+	 */
+	readonly networkNamespace?: string;
+}
+
+export interface PipeAddress {
+	readonly kind: 'pipe';
+	readonly path: string;
+}
+
+export type Address = IpAddress | PipeAddress;
+
+/** `127.0.0.1:80`, `[::1]:80`, `unix:/run/x.sock`. */
+export function formatAddress(address: Address): string {
+	if (address.kind === 'pipe') return `unix:${address.path}`;
+	return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+export interface PeerCertificate {
+	/** DER, leaf first, as the peer sent them (Bun may give the leaf only). */
+	readonly chainDer: readonly Uint8Array[];
+	readonly subject: string;
+	readonly uriSans: readonly string[];
+	readonly dnsSans: readonly string[];
+	readonly serialNumber: string;
+	readonly notAfterMs: number;
+}
+
+export interface TlsInfo {
+	/** `TLSv1.2` or `TLSv1.3`. */
+	readonly version: string;
+	readonly cipher: string;
+	/** The protocol agreed by ALPN; null when none was. */
+	readonly alpn: string | null;
+	/** SNI, where known; null otherwise. */
+	readonly serverName: string | null;
+	/** Null when the peer sent none. Verified before `onConnect`. */
+	readonly peerCertificate: PeerCertificate | null;
+}
+
+export interface TlsVerification {
+	/** PEM roots that the peer's chain must end in. Empty: the chain is not checked. */
+	readonly rootsPem: string;
+	/** Looks at the peer's certificate after its chain held; returns why it is refused, or null. */
+	readonly verifyPeer?: (peer: PeerCertificate) => string | null;
+}
+
+export interface ServerTlsOptions extends Partial<TlsVerification> {
+	readonly certificateChainPem: string;
+	readonly privateKeyPem: string;
+	/** The peer must show a certificate that passes `rootsPem` and `verifyPeer`. Default false. */
+	readonly requireClientCertificate?: boolean;
+	/** In order of preference. Default none. */
+	readonly alpn?: readonly string[];
+	/** `TLSv1.2` or `TLSv1.3`; default `TLSv1.2`. */
+	readonly minVersion?: 'TLSv1.2' | 'TLSv1.3';
+	/** Default 15000. */
+	readonly handshakeTimeoutMs?: number;
+}
+
+export interface ClientTlsOptions extends TlsVerification {
+	/** SNI; empty: none is sent. */
+	readonly serverName: string;
+	/** Shown when the server asks. */
+	readonly certificateChainPem?: string;
+	readonly privateKeyPem?: string;
+	readonly alpn?: readonly string[];
+	readonly minVersion?: 'TLSv1.2' | 'TLSv1.3';
+}
+
+export interface Connection {
+	/** Unique within the process. */
+	readonly id: number;
+	readonly local: Address;
+	readonly remote: Address;
+	/** Null on plain connections and before the handshake is done. */
+	readonly tls: TlsInfo | null;
+	/** Bytes accepted by `write` and not yet taken by the kernel. */
+	readonly bufferedBytes: number;
+	/** Must be set in the turn in which the connection is given out; may be replaced later. */
+	handler: ConnectionHandler;
+	/**
+	 * Takes all of `bytes`; what is not sent in this turn is copied, so the caller may reuse them at once.
+	 * All writes of one turn of the event loop leave in one system call where possible.
+	 * Returns false when more than the high watermark is buffered: stop until `onDrain`.
+	 * Ignored after `end`, `reset` or `onClose`.
+	 */
+	write(bytes: Uint8Array): boolean;
+	/** Sends FIN (and TLS close_notify) once what was written is sent. Reading goes on. */
+	end(): void;
+	/** Closes at once; what is buffered is dropped; TCP sends RST where it can. `onClose(null)` follows. */
+	reset(): void;
+	/** Stops reading from the kernel, so that the peer is held back. Data already read may still be given once. */
+	pause(): void;
+	resume(): void;
+	/** On an accepted connection that has given out no data: makes it a TLS server. `onConnect` follows. */
+	startServerTls(options: ServerTlsOptions): void;
+	/** Where the connection was headed before it was redirected here (SO_ORIGINAL_DST); null when unknown. */
+	originalDestination(): IpAddress | null;
+	/** Who is on the other end of a unix socket (SO_PEERCRED); null otherwise. */
+	peerCredentials(): { readonly pid: number; readonly uid: number; readonly gid: number } | null;
+	setNoDelay(on: boolean): void;
+}
+
+export interface ConnectionHandler {
+	/** Connected and, with TLS, handshaken and verified. Not called for accepted plain connections. */
+	onConnect(connection: Connection): void;
+	/** `bytes` are only valid during the call. */
+	onData(connection: Connection, bytes: Uint8Array): void;
+	/** Less than the low watermark is buffered, after `write` returned false. */
+	onDrain(connection: Connection): void;
+	/** The peer will send no more. Writing goes on until `end`. */
+	onEnd(connection: Connection): void;
+	/** Once, last. Null: closed in order, or by our own `reset`. */
+	onClose(connection: Connection, error: WeftError | null): void;
+}
+
+export interface ListenOptions {
+	/** Port 0: any free one; see `Listener.address`. */
+	readonly address: Address;
+	/** Several sockets of the same user may share the port. Default false. */
+	readonly reusePort?: boolean;
+	/** Default 1024. */
+	readonly backlog?: number;
+	/** Mode of a unix socket's file. Default 0o600. */
+	readonly mode?: number;
+}
+
+export interface Listener {
+	/** With the port that was taken. */
+	readonly address: Address;
+	/** Stops accepting and frees the port; accepted connections live on. Idempotent. */
+	close(): void;
+}
+
+export interface ConnectOptions {
+	readonly address: Address;
+	/** TCP connect and TLS handshake together. Default 5000. */
+	readonly timeoutMs?: number;
+	readonly tls?: ClientTlsOptions;
+}
+
+export interface ResolvedName {
+	/** IPv4 and IPv6 literals. Empty: the name exists and has none. */
+	readonly addresses: readonly string[];
+	/** How long it may be kept. */
+	readonly ttlMs: number;
+}
+
+export interface Network {
+	readonly clock: Clock;
+	/**
+	 * @throws WeftError `address_in_use`, `address_not_available`, `permission_denied`
+	 * `onConnection` gets each accepted connection and must set its handler in that call.
+	 */
+	listen(options: ListenOptions, onConnection: (connection: Connection) => void): Listener;
+	/**
+	 * Returns at once. `handler.onConnect` follows, or `onClose` with `connect_refused`, `connect_timeout`,
+	 * `connect_failed` or `tls_handshake_failed` (all retry-safe, origin upstream).
+	 */
+	connect(options: ConnectOptions, handler: ConnectionHandler): Connection;
+	/** Rejects with WeftError `name_not_found` or `resolver_failed`. */
+	resolve(name: string): Promise<ResolvedName>;
+}
+
+/** Buffered bytes above which `write` returns false; below a quarter of it `onDrain` comes. */
+export const WRITE_HIGH_WATERMARK_BYTES = 64 * 1024;

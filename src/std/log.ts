@@ -1,0 +1,64 @@
+// Structured log lines to standard error: `TIME LEVEL COMPONENT message key=value`, or one JSON
+// object a line. Never a secret, never a request's body or credentials.
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warning', 'error', 'critical', 'off'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+
+export interface LogSink {
+	level: LogLevel;
+	format: 'text' | 'json';
+	write(line: string): void;
+}
+
+export const logSink: LogSink = {
+	level: 'info',
+	format: 'text',
+	write: (line) => {
+		process.stderr.write(`${line}\n`);
+	},
+};
+
+export class Logger {
+	constructor(readonly component: string) {}
+
+	/** Ask before building anything costly. */
+	enabled(level: LogLevel): boolean {
+		return LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(logSink.level);
+	}
+
+	debug(message: string, fields?: LogFields): void {
+		this.log('debug', message, fields);
+	}
+
+	info(message: string, fields?: LogFields): void {
+		this.log('info', message, fields);
+	}
+
+	warning(message: string, fields?: LogFields): void {
+		this.log('warning', message, fields);
+	}
+
+	error(message: string, fields?: LogFields): void {
+		this.log('error', message, fields);
+	}
+
+	private log(level: LogLevel, message: string, fields: LogFields = {}): void {
+		if (!this.enabled(level)) return;
+		const time = new Date().toISOString();
+		if (logSink.format === 'json') {
+			logSink.write(JSON.stringify({ time, level, component: this.component, message, ...fields }));
+			return;
+		}
+		let line = `${time} ${level.padEnd(7)} ${this.component}: ${message}`;
+		for (const key in fields) {
+			const value = fields[key];
+			if (value !== undefined) line += ` ${key}=${typeof value === 'string' ? quoteIfNeeded(value) : value}`;
+		}
+		logSink.write(line);
+	}
+}
+
+function quoteIfNeeded(value: string): string {
+	return /^[\w.:/@~+-]+$/.test(value) ? value : JSON.stringify(value);
+}
