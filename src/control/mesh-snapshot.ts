@@ -5,7 +5,7 @@
 export interface TrafficFigures {
 	/** Requests per second. */
 	readonly requestRate: number;
-	/** 0…1; responses below 500, and not failed by the mesh itself. 1 when there was no request. */
+	/** 0…1; responses below 500 (gRPC: and no server's status), and not failed by the mesh itself. 1 when there was no request. */
 	readonly successRate: number;
 	/** Milliseconds; null when there was no request. */
 	readonly p50Ms: number | null;
@@ -27,11 +27,13 @@ export interface ServiceSummary {
 	/** The address that clients reach it by. */
 	readonly address: string;
 	readonly ports: readonly number[];
+	/** Apps (canonical services) of its instances, by which edges name them; empty when it has none. */
+	readonly apps: readonly string[];
 	/** Instances that its selector matches. */
 	readonly instances: number;
 	readonly healthy: number;
 	readonly versions: readonly ServiceVersionSummary[];
-	/** What it received. */
+	/** What its instances received, and what was sent to it but reached no instance. */
 	readonly traffic: TrafficFigures;
 }
 
@@ -119,8 +121,13 @@ export interface MeshSnapshot {
 		readonly storeRevision: number;
 		readonly rootNotAfter: string;
 	};
+	/** All requests between services and from outside, each hop counted once. */
+	readonly traffic: TrafficFigures;
 	readonly services: readonly ServiceSummary[];
+	/** By version on both ends. One without requests for a minute is left out. */
 	readonly edges: readonly EdgeSummary[];
+	/** The same with the versions of both ends taken together; `version` is empty. */
+	readonly links: readonly EdgeSummary[];
 	readonly sidecars: readonly SidecarSummary[];
 	readonly routes: readonly RouteSummary[];
 }
