@@ -1,0 +1,102 @@
+// Steady load on the shop, as an open loop: a request every 1/RATE s whether or not earlier ones
+// are back. Prints one JSON line a second and a last one with the totals (`"total": true`).
+//
+//   node load.mjs [--url http://storefront:8080] [--rate 20] [--duration SECONDS]
+//
+// 9 in 10 requests read the page, 1 in 10 places an order. Failed: no answer, or a status of 500 and above.
+
+import http from 'node:http';
+
+function option(name, fallback) {
+	const at = process.argv.indexOf(`--${name}`);
+	return at < 0 ? fallback : process.argv[at + 1];
+}
+
+const base = option('url', process.env.STOREFRONT_URL ?? 'http://storefront:8080');
+const rate = Number(option('rate', '20'));
+const durationS = Number(option('duration', '0'));
+const users = ['ada', 'grace', 'joseph', 'anni'];
+const agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
+const total = { sent: 0, done: 0, failed: 0, products: {}, reviews: {}, failures: [] };
+let second = { done: 0, failed: 0, latencies: [] };
+
+function send(number) {
+	const user = users[number % users.length];
+	const isOrder = number % 10 === 9;
+	const payload = isOrder ? JSON.stringify({ user, product: 'scarf', card: '4111111111111111' }) : undefined;
+	const started = performance.now();
+	total.sent++;
+	let over = false;
+	const finish = (problem, text) => {
+		if (over) return;
+		over = true;
+		total.done++;
+		second.done++;
+		second.latencies.push(performance.now() - started);
+		if (problem !== null) {
+			total.failed++;
+			second.failed++;
+			if (total.failures.length < 20) total.failures.push(problem);
+		} else if (!isOrder) {
+			const page = JSON.parse(text);
+			total.products[page.productsVersion] = (total.products[page.productsVersion] ?? 0) + 1;
+			total.reviews[page.reviewsFrom] = (total.reviews[page.reviewsFrom] ?? 0) + 1;
+		}
+	};
+	const request = http.request(
+		new URL(isOrder ? '/api/orders' : `/api/page?user=${user}`, base),
+		{
+			method: isOrder ? 'POST' : 'GET',
+			agent,
+			timeout: 30_000,
+			headers: isOrder ? { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) } : {},
+		},
+		(response) => {
+			let text = '';
+			response.setEncoding('utf8');
+			response.on('data', (chunk) => {
+				text += chunk;
+			});
+			response.on('end', () =>
+				finish(response.statusCode >= 500 ? `${response.statusCode} ${text.slice(0, 200)}` : null, text),
+			);
+			response.on('error', (error) => finish(error.message, ''));
+		},
+	);
+	request.on('timeout', () => request.destroy(new Error('no answer in 30 s')));
+	request.on('error', (error) => finish(error.message, ''));
+	request.end(payload);
+}
+
+const begin = performance.now();
+let next = 0;
+const pump = setInterval(() => {
+	const due = Math.floor(((performance.now() - begin) / 1000) * rate);
+	while (next < due) send(next++);
+	if (durationS > 0 && performance.now() - begin >= durationS * 1000) stop();
+}, 5);
+const report = setInterval(() => {
+	const { done, failed, latencies } = second;
+	second = { done: 0, failed: 0, latencies: [] };
+	latencies.sort((a, b) => a - b);
+	const at = (share) =>
+		Number((latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0).toFixed(1));
+	console.log(JSON.stringify({ done, failed, p50Ms: at(0.5), p99Ms: at(0.99), totals: total }));
+}, 1000);
+
+function stop() {
+	clearInterval(pump);
+	const finish = () => {
+		clearInterval(report);
+		console.log(JSON.stringify({ total: true, totals: total }));
+		process.exit(0);
+	};
+	const waiting = setInterval(() => {
+		if (total.done === total.sent) finish();
+	}, 20);
+	setTimeout(finish, 30_000);
+	waiting.unref?.();
+}
+
+process.on('SIGTERM', stop);
+process.on('SIGINT', stop);
