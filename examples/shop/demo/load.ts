@@ -1,0 +1,62 @@
+// What the load generator says of itself, line by line (loadgen/load.mjs).
+
+export interface LoadTotals {
+	readonly sent: number;
+	readonly done: number;
+	readonly failed: number;
+	/** Pages by the release of products that served them. */
+	readonly products: Readonly<Record<string, number>>;
+	/** Pages by the service that gave the reviews. */
+	readonly reviews: Readonly<Record<string, number>>;
+	readonly failures: readonly string[];
+}
+
+const NOTHING: LoadTotals = { sent: 0, done: 0, failed: 0, products: {}, reviews: {}, failures: [] };
+
+function subtract(now: Readonly<Record<string, number>>, before: Readonly<Record<string, number>>) {
+	return Object.fromEntries(Object.entries(now).map(([key, value]) => [key, value - (before[key] ?? 0)]));
+}
+
+export class LoadObserver {
+	totals = NOTHING;
+	private waiting: (() => void)[] = [];
+
+	readonly onLine = (line: string): void => {
+		if (!line.startsWith('{')) return;
+		this.totals = (JSON.parse(line) as { totals: LoadTotals }).totals;
+		const ready = this.waiting;
+		this.waiting = [];
+		for (const wake of ready) wake();
+	};
+
+	/** The next report, one second away at most while the generator runs. */
+	next(): Promise<void> {
+		return new Promise((resolve) => this.waiting.push(resolve));
+	}
+
+	/** What comes in from now until at least `pages` pages were read, or `limitMs` is over. */
+	async during(pages: number, limitMs: number): Promise<LoadTotals> {
+		await this.next();
+		const before = this.totals;
+		const end = performance.now() + limitMs;
+		for (;;) {
+			await Promise.race([this.next(), Bun.sleep(limitMs)]);
+			const now = this.totals;
+			const seen: LoadTotals = {
+				sent: now.sent - before.sent,
+				done: now.done - before.done,
+				failed: now.failed - before.failed,
+				products: subtract(now.products, before.products),
+				reviews: subtract(now.reviews, before.reviews),
+				failures: now.failures.slice(before.failures.length),
+			};
+			const read = Object.values(seen.products).reduce((sum, count) => sum + count, 0);
+			if (read >= pages || performance.now() > end) return seen;
+		}
+	}
+}
+
+export function share(counts: Readonly<Record<string, number>>, key: string): number {
+	const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
+	return all === 0 ? 0 : (counts[key] ?? 0) / all;
+}

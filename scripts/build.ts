@@ -1,0 +1,21 @@
+// Builds dist/weft: the command, control plane, proxy and dashboard in one executable file.
+
+import { mkdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = join(import.meta.dir, '..');
+const outfile = join(root, 'dist/weft');
+mkdirSync(join(root, 'dist'), { recursive: true });
+
+const result = await Bun.build({
+	entrypoints: [join(root, 'bin/weft.ts')],
+	compile: { outfile },
+	target: 'bun',
+	minify: { whitespace: true, syntax: true, identifiers: false },
+	sourcemap: 'linked',
+});
+if (!result.success) {
+	for (const log of result.logs) console.error(String(log));
+	process.exit(1);
+}
+console.log(`built dist/weft, ${(statSync(outfile).size / 1024 / 1024).toFixed(0)} MB`);
