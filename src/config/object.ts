@@ -38,6 +38,16 @@ export function objectKey(object: { metadata: ObjectMeta }): ObjectKey {
 	return `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
 }
 
+/** Where an object is kept: `/GROUP/KIND/NAMESPACE/NAME`; the core group is `core`, no namespace is `-`. */
+export function storeKey(group: string, kind: string, namespace: string | undefined, name: string): string {
+	return `/${group === '' ? 'core' : group}/${kind}/${namespace || '-'}/${name}`;
+}
+
+/** Prefix of the keys of all objects of a kind. */
+export function storePrefix(group: string, kind: string): string {
+	return `/${group === '' ? 'core' : group}/${kind}/`;
+}
+
 /** Labels and annotations of weft's own. */
 export const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by';
 export const WEFT_RUN = 'weft-run';
