@@ -1,0 +1,236 @@
+// What an HTTPRoute must hold beyond its schema: Gateway API's rules across fields (the CEL rules
+// of the CRD, v1.6), patterns that compile, and a clear refusal of what weft does not do yet.
+
+import { RE2JS } from 're2js';
+import { parseDurationMs } from '../std/duration.ts';
+import type { FieldErrors, FieldPath } from './field-errors.ts';
+import type {
+	HttpHeaderModifier,
+	HttpPathModifier,
+	HttpRouteFilter,
+	HttpRouteMatch,
+	HttpRouteRule,
+	HttpRouteSpec,
+} from './http-route.ts';
+import type { MeshObject } from './object.ts';
+
+const MATCHES_MAX = 128;
+const PATH_CHARACTERS = /^(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+$/;
+const PATH_REFUSED = ['//', '/./', '/../', '%2f', '%2F', '#'];
+
+export function validateHttpRoute(route: MeshObject<HttpRouteSpec>, errors: FieldErrors): void {
+	const { spec } = route;
+	if ((spec.hostnames ?? []).length > 0) {
+		errors.add(
+			['spec', 'hostnames'],
+			'no hostnames on a route with a Service as parent',
+			'match the header "host" in spec.rules[].matches[].headers instead',
+		);
+	}
+	validateParents(spec, errors);
+	const names = new Set<string>();
+	let matchCount = 0;
+	for (const [index, rule] of spec.rules.entries()) {
+		const path = ['spec', 'rules', index];
+		matchCount += rule.matches.length;
+		if (rule.name !== undefined && names.has(rule.name)) {
+			errors.add([...path, 'name'], 'a name that no other rule of the route has');
+		}
+		if (rule.name !== undefined) names.add(rule.name);
+		validateRule(rule, path, errors);
+	}
+	if (matchCount > MATCHES_MAX) errors.add(['spec', 'rules'], `at most ${MATCHES_MAX} matches in all rules together`);
+}
+
+function validateParents(spec: HttpRouteSpec, errors: FieldErrors): void {
+	const seen = new Set<string>();
+	for (const [index, parent] of spec.parentRefs.entries()) {
+		const path = ['spec', 'parentRefs', index];
+		if (parent.kind !== 'Service' || (parent.group !== '' && parent.group !== 'core')) {
+			errors.add(
+				[...path, 'kind'],
+				'a Service as parent: weft does not serve Gateways yet',
+				'write group: "" and kind: Service',
+			);
+		}
+		if (parent.sectionName !== undefined) {
+			errors.add([...path, 'sectionName'], 'no sectionName with a Service as parent', 'name the port with "port"');
+		}
+		const key = `${parent.namespace ?? OWN_NAMESPACE}/${parent.name}/${parent.port ?? ''}`;
+		if (seen.has(key)) errors.add(path, 'a parent that is listed once');
+		seen.add(key);
+	}
+}
+
+/** Stands for the route's own namespace in keys. */
+const OWN_NAMESPACE = '';
+
+function validateRule(rule: HttpRouteRule, path: FieldPath, errors: FieldErrors): void {
+	for (const [index, match] of rule.matches.entries()) validateMatch(match, [...path, 'matches', index], errors);
+	const filters = rule.filters ?? [];
+	validateFilters(filters, [...path, 'filters'], errors, rule);
+	const redirect = filters.findIndex((filter) => filter.type === 'RequestRedirect');
+	if (redirect >= 0 && (rule.backendRefs ?? []).length > 0) {
+		errors.add([...path, 'backendRefs'], 'no backendRefs in a rule with a RequestRedirect filter');
+	}
+	for (const [index, backend] of (rule.backendRefs ?? []).entries()) {
+		const place = [...path, 'backendRefs', index];
+		if (backend.kind !== 'Service' || (backend.group !== '' && backend.group !== 'core')) {
+			errors.add([...place, 'kind'], 'a Service (group ""), the only kind of backend that weft has');
+		}
+		if (backend.port === undefined) errors.add([...place, 'port'], 'the port of the Service (it is required)');
+		for (const [position, filter] of (backend.filters ?? []).entries()) {
+			if (filter.type === 'RequestHeaderModifier' || filter.type === 'ResponseHeaderModifier') continue;
+			errors.add(
+				[...place, 'filters', position, 'type'],
+				'RequestHeaderModifier or ResponseHeaderModifier: weft has no other filter on a single backend yet',
+				'put it in the filters of the rule',
+			);
+		}
+		validateFilters(backend.filters ?? [], [...place, 'filters'], errors, rule);
+	}
+	validateTimeouts(rule, [...path, 'timeouts'], errors);
+}
+
+function validateMatch(match: HttpRouteMatch, path: FieldPath, errors: FieldErrors): void {
+	const valuePath = [...path, 'path', 'value'];
+	const { type, value } = match.path;
+	if (type === 'RegularExpression') validatePattern(value, valuePath, errors);
+	else validatePath(value, valuePath, errors);
+	const lists = [
+		['headers', match.headers ?? []],
+		['queryParams', match.queryParams ?? []],
+	] as const;
+	for (const [field, list] of lists) {
+		const names = new Set<string>();
+		for (const [index, one] of list.entries()) {
+			const place = [...path, field, index];
+			const name = field === 'headers' ? one.name.toLowerCase() : one.name;
+			if (names.has(name)) errors.add([...place, 'name'], 'a name that is listed once; only the first would count');
+			names.add(name);
+			if (one.type === 'RegularExpression') validatePattern(one.value, [...place, 'value'], errors);
+		}
+	}
+}
+
+function validatePath(value: string, path: FieldPath, errors: FieldErrors): void {
+	const bad = PATH_REFUSED.find((part) => value.includes(part));
+	if (!value.startsWith('/')) errors.add(path, 'a path that starts with /');
+	else if (bad !== undefined) errors.add(path, `a path without ${bad}`);
+	else if (value.endsWith('/..') || value.endsWith('/.')) errors.add(path, 'a path that does not end with /. or /..');
+	else if (!PATH_CHARACTERS.test(value))
+		errors.add(path, "a path of A-Z a-z 0-9 / - . _ ~ ! $ & ' ( ) * + , ; = : @ and %XX");
+}
+
+function validatePattern(pattern: string, path: FieldPath, errors: FieldErrors): void {
+	try {
+		RE2JS.compile(pattern);
+	} catch (error) {
+		const reason = error instanceof Error ? error.message : String(error);
+		errors.add(path, `a regular expression in RE2 syntax (${reason})`);
+	}
+}
+
+const FIELD_OF_TYPE = {
+	RequestHeaderModifier: 'requestHeaderModifier',
+	ResponseHeaderModifier: 'responseHeaderModifier',
+	RequestMirror: 'requestMirror',
+	RequestRedirect: 'requestRedirect',
+	URLRewrite: 'urlRewrite',
+	ExtensionRef: 'extensionRef',
+	CORS: 'cors',
+} as const;
+
+function validateFilters(
+	filters: readonly HttpRouteFilter[],
+	path: FieldPath,
+	errors: FieldErrors,
+	rule: HttpRouteRule,
+): void {
+	const types = new Set<string>();
+	for (const [index, filter] of filters.entries()) {
+		const place = [...path, index];
+		if (types.has(filter.type)) errors.add([...place, 'type'], `${filter.type} once: it cannot be repeated`);
+		types.add(filter.type);
+		if (filter.type === 'RequestMirror' || filter.type === 'CORS') {
+			errors.add([...place, 'type'], `a filter that weft supports; ${filter.type} is not one of them yet`);
+			continue;
+		}
+		for (const [type, field] of Object.entries(FIELD_OF_TYPE)) {
+			const present = filter[field] !== undefined;
+			if (present && type !== filter.type) errors.add([...place, field], `nothing here with type ${filter.type}`);
+			if (!present && type === filter.type) errors.add([...place, field], `an object (required with type ${type})`);
+		}
+		validateHeaderModifier(filter.requestHeaderModifier, [...place, 'requestHeaderModifier'], errors);
+		validateHeaderModifier(filter.responseHeaderModifier, [...place, 'responseHeaderModifier'], errors);
+		validatePathModifier(filter.requestRedirect?.path, [...place, 'requestRedirect', 'path'], errors, rule);
+		validatePathModifier(filter.urlRewrite?.path, [...place, 'urlRewrite', 'path'], errors, rule);
+		validateExtension(filter, [...place, 'extensionRef'], errors);
+	}
+	if (types.has('RequestRedirect') && types.has('URLRewrite')) {
+		errors.add(path, 'RequestRedirect or URLRewrite, not both');
+	}
+}
+
+function validateHeaderModifier(modifier: HttpHeaderModifier | undefined, path: FieldPath, errors: FieldErrors): void {
+	if (modifier === undefined) return;
+	for (const field of ['set', 'add'] as const) {
+		const names = new Set<string>();
+		for (const [index, { name }] of (modifier[field] ?? []).entries()) {
+			if (names.has(name.toLowerCase())) errors.add([...path, field, index, 'name'], 'a name that is listed once');
+			names.add(name.toLowerCase());
+			validateHeaderChange(name, [...path, field, index, 'name'], errors);
+		}
+	}
+	for (const [index, name] of (modifier.remove ?? []).entries()) {
+		validateHeaderChange(name, [...path, 'remove', index], errors);
+	}
+}
+
+/** Envoy refuses to change these by header mutation; a rewrite is done with URLRewrite. */
+function validateHeaderChange(name: string, path: FieldPath, errors: FieldErrors): void {
+	if (name.startsWith(':')) errors.add(path, 'a header, not a pseudo-header of HTTP/2');
+	else if (name.toLowerCase() === 'host') {
+		errors.add(path, 'a header other than host', 'use a URLRewrite filter with hostname');
+	}
+}
+
+function validatePathModifier(
+	modifier: HttpPathModifier | undefined,
+	path: FieldPath,
+	errors: FieldErrors,
+	rule: HttpRouteRule,
+): void {
+	if (modifier === undefined) return;
+	const wanted = modifier.type === 'ReplaceFullPath' ? 'replaceFullPath' : 'replacePrefixMatch';
+	const other = modifier.type === 'ReplaceFullPath' ? 'replacePrefixMatch' : 'replaceFullPath';
+	if (modifier[wanted] === undefined) errors.add([...path, wanted], `a path (required with type ${modifier.type})`);
+	if (modifier[other] !== undefined) errors.add([...path, other], `nothing here with type ${modifier.type}`);
+	const value = modifier[wanted] ?? '';
+	if (/[^\x21-\x7e]|[?#]/.test(value))
+		errors.add([...path, wanted], 'a path of visible ASCII characters without ? and #');
+	if (modifier.type === 'ReplaceFullPath' && modifier.replaceFullPath !== undefined && !value.startsWith('/')) {
+		errors.add([...path, wanted], 'a path that starts with /');
+	}
+	if (modifier.type !== 'ReplacePrefixMatch') return;
+	if (value !== '' && !value.startsWith('/')) errors.add([...path, wanted], 'a path that starts with /, or ""');
+	if (rule.matches.length !== 1 || rule.matches[0]?.path.type !== 'PathPrefix') {
+		errors.add([...path, 'type'], 'ReplaceFullPath, or exactly one match in the rule with a path of type PathPrefix');
+	}
+}
+
+function validateExtension(filter: HttpRouteFilter, path: FieldPath, errors: FieldErrors): void {
+	const reference = filter.extensionRef;
+	if (reference === undefined) return;
+	if (reference.group !== 'weft.dev') errors.add([...path, 'group'], '"weft.dev"');
+	else if (reference.kind !== 'FaultInjection') errors.add([...path, 'kind'], '"FaultInjection"');
+}
+
+function validateTimeouts(rule: HttpRouteRule, path: FieldPath, errors: FieldErrors): void {
+	const { request, backendRequest } = rule.timeouts ?? {};
+	if (request === undefined || backendRequest === undefined) return;
+	const requestMs = parseDurationMs(request) ?? 0;
+	if (requestMs > 0 && (parseDurationMs(backendRequest) ?? 0) > requestMs) {
+		errors.add([...path, 'backendRequest'], `at most ${request}, the timeout of the whole request`);
+	}
+}
