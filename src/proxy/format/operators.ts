@@ -1,0 +1,181 @@
+// The command operators that weft knows, each compiled to a function of a stream. Names and
+// meaning are Envoy's ("Access log command operators").
+
+import { hostname } from 'node:os';
+import { getHeader } from '../../http/headers.ts';
+import { type Address, formatAddress } from '../../net/network.ts';
+import { formatResponseFlags, type StreamInfo } from '../stream-info.ts';
+
+/** Null: no value. */
+export type OperatorValue = string | number | null;
+type Operator = (info: StreamInfo) => OperatorValue;
+
+/** Null when there is no such command, or its argument is wrong. */
+export function compileOperator(command: string, argument: string | null): Operator | null {
+	const plain = OPERATORS[command];
+	if (plain !== undefined) return argument === null ? plain : null;
+	switch (command) {
+		case 'REQ':
+		case 'RESP':
+		case 'TRAILER':
+			return argument === null || argument === '' ? null : headerOperator(command, argument);
+		case 'START_TIME':
+			return argument === null || argument === '' ? startTime : startTimeFormat(argument);
+		case 'ENVIRONMENT': {
+			if (argument === null) return null;
+			const value = process.env[argument] ?? null;
+			return () => value;
+		}
+		default:
+			return null;
+	}
+}
+
+/** Every command, for the documentation. */
+export function operatorNames(): string[] {
+	return [...Object.keys(OPERATORS), 'REQ', 'RESP', 'TRAILER', 'START_TIME', 'ENVIRONMENT'].sort();
+}
+
+const HOSTNAME = hostname();
+
+const OPERATORS: Readonly<Record<string, Operator>> = {
+	RESPONSE_CODE: (info) => info.status,
+	RESPONSE_CODE_DETAILS: (info) => textOrNull(info.responseCodeDetails),
+	RESPONSE_FLAGS: (info) => (info.responseFlags === 0 ? null : formatResponseFlags(info.responseFlags)),
+	PROTOCOL: (info) => textOrNull(info.protocol),
+	DURATION: (info) => since(info, info.endMs),
+	REQUEST_DURATION: (info) => since(info, info.requestEndMs),
+	RESPONSE_DURATION: (info) => since(info, info.upstreamFirstByteMs),
+	RESPONSE_TX_DURATION: (info) =>
+		info.upstreamFirstByteMs === 0 || info.endMs === 0 ? null : Math.round(info.endMs - info.upstreamFirstByteMs),
+	BYTES_RECEIVED: (info) => info.bytesReceived,
+	BYTES_SENT: (info) => info.bytesSent,
+	UPSTREAM_HOST: (info) => (info.host === null ? null : info.host.addressText),
+	UPSTREAM_REMOTE_ADDRESS: (info) => (info.host === null ? null : info.host.addressText),
+	UPSTREAM_CLUSTER: (info) => (info.cluster === null ? null : info.cluster.statName),
+	UPSTREAM_CLUSTER_RAW: (info) => (info.cluster === null ? null : info.cluster.name),
+	UPSTREAM_REQUEST_ATTEMPT_COUNT: (info) => info.attempts,
+	UPSTREAM_TRANSPORT_FAILURE_REASON: (info) => textOrNull(info.upstreamFailureReason),
+	UPSTREAM_TLS_VERSION: (info) => info.upstreamTls?.version ?? null,
+	UPSTREAM_TLS_CIPHER: (info) => info.upstreamTls?.cipher ?? null,
+	UPSTREAM_PEER_URI_SAN: (info) => joined(info.upstreamTls?.peerCertificate?.uriSans),
+	UPSTREAM_PEER_SUBJECT: (info) => info.upstreamTls?.peerCertificate?.subject ?? null,
+	DOWNSTREAM_REMOTE_ADDRESS: remoteAddress,
+	DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: (info) => textOrNull(info.clientAddress) ?? hostOf(info.connection.remote),
+	DOWNSTREAM_DIRECT_REMOTE_ADDRESS: (info) => formatAddress(info.connection.remote),
+	DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT: (info) => hostOf(info.connection.remote),
+	DOWNSTREAM_LOCAL_ADDRESS: (info) => formatAddress(info.connection.local),
+	DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT: (info) => hostOf(info.connection.local),
+	DOWNSTREAM_LOCAL_PORT: (info) => (info.connection.local.kind === 'ip' ? info.connection.local.port : null),
+	DOWNSTREAM_TLS_VERSION: (info) => info.connection.tls?.version ?? null,
+	DOWNSTREAM_TLS_CIPHER: (info) => info.connection.tls?.cipher ?? null,
+	DOWNSTREAM_PEER_URI_SAN: (info) => joined(info.connection.tls?.peerCertificate?.uriSans),
+	DOWNSTREAM_PEER_DNS_SAN: (info) => joined(info.connection.tls?.peerCertificate?.dnsSans),
+	DOWNSTREAM_PEER_SUBJECT: (info) => info.connection.tls?.peerCertificate?.subject ?? null,
+	DOWNSTREAM_PEER_SERIAL: (info) => info.connection.tls?.peerCertificate?.serialNumber ?? null,
+	REQUESTED_SERVER_NAME: (info) => textOrNull(info.requestedServerName),
+	ROUTE_NAME: (info) => textOrNull(info.routeName),
+	VIRTUAL_HOST_NAME: (info) => textOrNull(info.virtualHostName),
+	LISTENER_NAME: (info) => textOrNull(info.listenerName),
+	CONNECTION_ID: (info) => info.connection.id,
+	HOSTNAME: () => HOSTNAME,
+};
+
+function headerOperator(command: 'REQ' | 'RESP' | 'TRAILER', argument: string): Operator | null {
+	const [first, second, ...rest] = argument.toLowerCase().split('?');
+	if (first === undefined || first === '' || rest.length > 0) return null;
+	const other = second === undefined || second === '' ? null : second;
+	switch (command) {
+		case 'REQ':
+			return (info) => requestHeader(info, first) ?? (other === null ? null : requestHeader(info, other));
+		case 'RESP':
+			return (info) => responseHeader(info, first) ?? (other === null ? null : responseHeader(info, other));
+		case 'TRAILER':
+			return (info) => {
+				const trailers = info.responseTrailers;
+				if (trailers === null) return null;
+				return getHeader(trailers, first) ?? (other === null ? null : (getHeader(trailers, other) ?? null));
+			};
+	}
+}
+
+function requestHeader(info: StreamInfo, name: string): string | null {
+	const head = info.requestHead;
+	if (head === null) return null;
+	switch (name) {
+		case ':method':
+			return head.method;
+		case ':path':
+			return head.path;
+		case ':authority':
+		case 'host':
+			return head.authority;
+		case ':scheme':
+			return head.scheme;
+		default:
+			return getHeader(head.headers, name) ?? null;
+	}
+}
+
+function responseHeader(info: StreamInfo, name: string): string | null {
+	const head = info.responseHead;
+	if (head === null) return null;
+	return name === ':status' ? String(head.status) : (getHeader(head.headers, name) ?? null);
+}
+
+function remoteAddress(info: StreamInfo): string {
+	const remote = info.connection.remote;
+	if (info.clientAddress === '' || info.clientAddress === hostOf(remote)) return formatAddress(remote);
+	return `${info.clientAddress.includes(':') ? `[${info.clientAddress}]` : info.clientAddress}:0`;
+}
+
+function hostOf(address: Address): string {
+	return address.kind === 'ip' ? address.host : address.path;
+}
+
+function textOrNull(text: string): string | null {
+	return text === '' ? null : text;
+}
+
+function joined(list: readonly string[] | undefined): string | null {
+	return list === undefined || list.length === 0 ? null : list.join(',');
+}
+
+function since(info: StreamInfo, atMs: number): number | null {
+	return atMs === 0 ? null : Math.round(atMs - info.startMs);
+}
+
+function startTime(info: StreamInfo): string {
+	return new Date(info.startWallMs).toISOString();
+}
+
+const STRFTIME: Readonly<Record<string, (date: Date) => string>> = {
+	Y: (date) => String(date.getUTCFullYear()),
+	m: (date) => pad(date.getUTCMonth() + 1, 2),
+	d: (date) => pad(date.getUTCDate(), 2),
+	H: (date) => pad(date.getUTCHours(), 2),
+	M: (date) => pad(date.getUTCMinutes(), 2),
+	S: (date) => pad(date.getUTCSeconds(), 2),
+	F: (date) => date.toISOString().slice(0, 10),
+	T: (date) => date.toISOString().slice(11, 19),
+	s: (date) => String(Math.floor(date.getTime() / 1000)),
+	f: (date) => pad(date.getUTCMilliseconds() * 1_000_000, 9),
+	'3f': (date) => pad(date.getUTCMilliseconds(), 3),
+	'6f': (date) => pad(date.getUTCMilliseconds() * 1000, 6),
+	'9f': (date) => pad(date.getUTCMilliseconds() * 1_000_000, 9),
+	z: () => '+0000',
+	Z: () => 'UTC',
+	'%': () => '%',
+};
+
+function startTimeFormat(format: string): Operator | null {
+	for (const match of format.matchAll(/%(\df|.)/g)) if (STRFTIME[match[1]!] === undefined) return null;
+	return (info) => {
+		const date = new Date(info.startWallMs);
+		return format.replace(/%(\df|.)/g, (_, code: string) => STRFTIME[code]!(date));
+	};
+}
+
+function pad(value: number, digits: number): string {
+	return String(value).padStart(digits, '0');
+}
