@@ -201,6 +201,39 @@ describe('a workload certificate', () => {
 	});
 });
 
+describe('verifyWorkload', () => {
+	test("knows the authority's own certificates, within their time", async () => {
+		const clock = new VirtualClock();
+		const authority = await open(undefined, clock);
+		const { csrPem } = await request();
+		const { chainPem } = await authority.signWorkload({ csrPem, spiffeId: ID, validityMs: 3_600_000 });
+		const leaf = new Uint8Array(parseCertificates(chainPem[0]!)[0]!.rawData);
+		const workload = { trustDomain: 'cluster.local', namespace: 'shop', serviceAccount: 'reviews' };
+		expect(await authority.verifyWorkload(leaf)).toEqual(workload);
+		clock.advance(3_600_000);
+		expect(await authority.verifyWorkload(leaf)).toBeNull();
+	});
+
+	test('knows nobody else', async () => {
+		const authority = await open();
+		const { csrPem } = await request();
+		const stranger = await (await open()).signWorkload({ csrPem, spiffeId: ID });
+		const ours = await authority.signWorkload({ csrPem, spiffeId: ID });
+		const changed = new Uint8Array(parseCertificates(ours.chainPem[0]!)[0]!.rawData);
+		changed[changed.length - 1]! ^= 1;
+		const [root] = parseCertificates(authority.rootsPem);
+		for (const der of [
+			new Uint8Array(parseCertificates(stranger.chainPem[0]!)[0]!.rawData),
+			changed,
+			new Uint8Array(root!.rawData),
+			new Uint8Array(),
+			new TextEncoder().encode('hello'),
+		]) {
+			expect(await authority.verifyWorkload(der)).toBeNull();
+		}
+	});
+});
+
 test("the control plane's certificate has its SPIFFE ID and its DNS names", async () => {
 	const authority = await open();
 	const { certificateChainPem } = await authority.issueControlPlaneCertificate();

@@ -6,8 +6,14 @@
 import type { Clock } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import { loadOrCreateRoot, type RootKey } from './root-store.ts';
-import { DEFAULT_TRUST_DOMAIN, parseWorkloadSpiffeId, trustDomainFault, workloadSpiffeId } from './spiffe.ts';
-import { certificateToPem, generateP256, P256_SIGNATURE, privateKeyToPem, x509 } from './x509.ts';
+import {
+	DEFAULT_TRUST_DOMAIN,
+	parseWorkloadSpiffeId,
+	trustDomainFault,
+	type WorkloadName,
+	workloadSpiffeId,
+} from './spiffe.ts';
+import { certificateToPem, generateP256, P256_SIGNATURE, privateKeyToPem, uriNames, x509 } from './x509.ts';
 
 export interface CertificateAuthorityOptions {
 	/** Holds `root-key.pem` (0600) and `root-cert.pem`; made when it is not there. */
@@ -86,6 +92,28 @@ export class CertificateAuthority {
 		const publicKey = await checkedPublicKey(request.csrPem);
 		const leaf = await this.issue(publicKey, request.spiffeId, [], Math.min(validityMs, WORKLOAD_VALIDITY_MAX_MS));
 		return { chainPem: [certificateToPem(leaf), this.rootsPem], notAfterMs: leaf.notAfter.getTime() };
+	}
+
+	/**
+	 * Whose certificate this is: one of ours, unchanged, within its time, of a workload. Null: it is not.
+	 * `der` is the leaf that a peer showed in a handshake, which proved that the peer has its key.
+	 */
+	async verifyWorkload(der: Uint8Array): Promise<WorkloadName | null> {
+		let certificate: x509.X509Certificate;
+		try {
+			certificate = new x509.X509Certificate(new Uint8Array(der));
+			if (certificate.issuer !== this.root.certificate.subject) return null;
+			const { publicKey } = this.root.certificate;
+			if (!(await certificate.verify({ publicKey, signatureOnly: true }))) return null;
+			const nowMs = this.clock.wallMs();
+			if (certificate.notBefore.getTime() > nowMs || certificate.notAfter.getTime() <= nowMs) return null;
+			const names = uriNames(certificate);
+			const workload = names.length === 1 ? parseWorkloadSpiffeId(names[0]!) : null;
+			return workload !== null && workload.trustDomain === this.trustDomain ? workload : null;
+		} catch {
+			// Whatever a peer sends that is no certificate is nobody's.
+			return null;
+		}
 	}
 
 	/** The control plane's own: `spiffe://TD/ns/weft-system/sa/weft`, and the DNS names that clients ask for. */
