@@ -3,6 +3,7 @@
 // certificate; of a signing request it takes nothing but the public key, after checking that the
 // sender has the private one. Who may have which SPIFFE ID is decided by its caller.
 
+import { X509Certificate as NodeCertificate } from 'node:crypto';
 import type { Clock } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import { loadOrCreateRoot, type RootKey } from './root-store.ts';
@@ -54,6 +55,7 @@ export class CertificateAuthority {
 	/** What peers must trust, PEM. */
 	readonly rootsPem: string;
 	readonly rootNotAfterMs: number;
+	private readonly rootForChecks: NodeCertificate;
 
 	private constructor(
 		private readonly root: RootKey,
@@ -62,6 +64,7 @@ export class CertificateAuthority {
 	) {
 		this.trustDomain = trustDomain;
 		this.rootsPem = certificateToPem(root.certificate);
+		this.rootForChecks = new NodeCertificate(this.rootsPem);
 		this.rootNotAfterMs = root.certificate.notAfter.getTime();
 	}
 
@@ -98,22 +101,23 @@ export class CertificateAuthority {
 	 * Whose certificate this is: one of ours, unchanged, within its time, of a workload. Null: it is not.
 	 * `der` is the leaf that a peer showed in a handshake, which proved that the peer has its key.
 	 */
-	async verifyWorkload(der: Uint8Array): Promise<WorkloadName | null> {
+	verifyWorkload(der: Uint8Array): WorkloadName | null {
 		let certificate: x509.X509Certificate;
+		let signed: boolean;
 		try {
 			certificate = new x509.X509Certificate(new Uint8Array(der));
-			if (certificate.issuer !== this.root.certificate.subject) return null;
-			const { publicKey } = this.root.certificate;
-			if (!(await certificate.verify({ publicKey, signatureOnly: true }))) return null;
-			const nowMs = this.clock.wallMs();
-			if (certificate.notBefore.getTime() > nowMs || certificate.notAfter.getTime() <= nowMs) return null;
-			const names = uriNames(certificate);
-			const workload = names.length === 1 ? parseWorkloadSpiffeId(names[0]!) : null;
-			return workload !== null && workload.trustDomain === this.trustDomain ? workload : null;
+			const leaf = new NodeCertificate(der);
+			signed = leaf.checkIssued(this.rootForChecks) && leaf.verify(this.rootForChecks.publicKey);
 		} catch {
 			// Whatever a peer sends that is no certificate is nobody's.
 			return null;
 		}
+		const nowMs = this.clock.wallMs();
+		if (!signed || certificate.notBefore.getTime() > nowMs || certificate.notAfter.getTime() <= nowMs) return null;
+		const names = uriNames(certificate);
+		// What we signed says one SPIFFE ID, in its right form; the root's own is no workload's.
+		const workload = names.length === 1 ? parseWorkloadSpiffeId(names[0]!) : null;
+		return workload !== null && workload.trustDomain === this.trustDomain ? workload : null;
 	}
 
 	/** The control plane's own: `spiffe://TD/ns/weft-system/sa/weft`, and the DNS names that clients ask for. */
