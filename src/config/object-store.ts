@@ -2,8 +2,7 @@
 // compare-and-swap. The API server, the registry of sidecars and the writers of statuses all come
 // through here, so the same rules hold for all. One process writes to a store at a time.
 //
-// In the store an object is JSON at `/GROUP/KIND/NAMESPACE/NAME` (group `core` for the core group)
-// without its resourceVersion, which is the entry's revision.
+// In the store an object is JSON at `storeKey` without its resourceVersion, which is the entry's revision.
 
 import { didYouMean } from '../std/did-you-mean.ts';
 import { ConfigError, WeftError } from '../std/errors.ts';
@@ -12,7 +11,7 @@ import { FieldErrors, formatFieldPath } from './field-errors.ts';
 import { type KindDefinition, resourceName } from './kind.ts';
 import { type AnyKind, erased, findKindByName, KINDS } from './kinds.ts';
 import { DEFAULT_NAMESPACE, NAMESPACE, SYSTEM_NAMESPACE } from './namespace.ts';
-import type { MeshObject } from './object.ts';
+import { type MeshObject, storeKey, storePrefix } from './object.ts';
 import { OBJECT_BYTES_MAX, parseObject, parseStatus } from './parse-object.ts';
 import { SERVICE, type ServiceSpec, type ServiceStatus } from './service.ts';
 import { ServiceAddresses } from './service-addresses.ts';
@@ -344,12 +343,12 @@ export class ObjectStore {
 }
 
 function prefixFor(kind: Pick<KindDefinition, 'group' | 'kind'>, namespace?: string): string {
-	const all = `/${kind.group === '' ? 'core' : kind.group}/${kind.kind}/`;
+	const all = storePrefix(kind.group, kind.kind);
 	return namespace === undefined ? all : `${all}${namespace}/`;
 }
 
 function keyFor(kind: Pick<KindDefinition, 'group' | 'kind' | 'namespaced'>, namespace: string, name: string): string {
-	return `${prefixFor(kind, kind.namespaced ? namespace : '')}${name}`;
+	return storeKey(kind.group, kind.kind, kind.namespaced ? namespace : undefined, name);
 }
 
 /** Values of a stored object were checked when they were written. */

@@ -1,0 +1,201 @@
+// The API server: objects by the Kubernetes API conventions, discovery, health, and whatever else is
+// mounted (mesh snapshot, dashboard, metrics), on a unix socket and on a loopback TCP port, by one
+// handler. Access differs by the door, see access.ts.
+
+import { existsSync, lstatSync, unlinkSync } from 'node:fs';
+import type { ObjectStore } from '../../config/object-store.ts';
+import type { Clock } from '../../std/clock.ts';
+import { errorMessage, WeftError } from '../../std/errors.ts';
+import { AccessCheck, type Door } from './access.ts';
+import { ApiError, errorResponse } from './api-error.ts';
+import { discovery, versionInfo } from './discovery.ts';
+import { openapi } from './openapi.ts';
+import { REQUEST_BODY_BYTES_MAX } from './request-body.ts';
+import { parseRequestTarget } from './request-target.ts';
+import { handleResource, withDetails } from './resource-handler.ts';
+
+/** A request that sends or takes nothing for so long is closed; streams are exempt. */
+const IDLE_TIMEOUT_SECONDS = 60;
+
+export interface MountContext {
+	readonly url: URL;
+	readonly door: Door;
+	/** Call before answering with a stream, or the server closes it when nothing is sent for a minute. */
+	readonly keepOpen: () => void;
+}
+
+/** Answers requests below a path prefix. Access has been checked: reading is open, other methods had the token. */
+export interface Mount {
+	/** `/weft/v1/mesh`: that path and those below it. `/` takes whatever nothing else takes. */
+	readonly prefix: string;
+	/** Null: not found. A thrown ApiError, ConfigError or WeftError becomes a Status object. */
+	readonly handle: (request: Request, context: MountContext) => Response | null | Promise<Response | null>;
+}
+
+export interface ApiServerOptions {
+	readonly objects: ObjectStore;
+	readonly clock: Clock;
+	/** Of weft, for `/version`. */
+	readonly version: string;
+	/** Full access for whoever can open it; mode 0600. Default: no unix socket. */
+	readonly unixPath?: string;
+	/** Default: no TCP. Port 0 takes a free one. */
+	readonly tcp?: { readonly hostname: string; readonly port: number };
+	/** What writing over TCP needs as a bearer token. */
+	readonly token: string;
+	readonly mounts?: readonly Mount[];
+	/** Why the control plane is not ready, for `/readyz`; null when it is. Default: always ready. */
+	readonly notReadyReason?: () => string | null;
+}
+
+export interface ApiServer {
+	/** Of TCP; null without. */
+	readonly port: number | null;
+	/** Streams are cut, what is being answered is finished. */
+	close(): Promise<void>;
+}
+
+/** @throws WeftError `address_in_use`, `listen_failed` */
+export function startApiServer(options: ApiServerOptions): ApiServer {
+	const handler = new ApiHandler(options);
+	const servers: Bun.Server<undefined>[] = [];
+	try {
+		if (options.unixPath !== undefined) servers.push(listenUnix(options.unixPath, handler));
+		if (options.tcp !== undefined) servers.push(listenTcp(options.tcp, handler));
+	} catch (error) {
+		for (const server of servers) server.stop(true);
+		throw error;
+	}
+	return {
+		port: options.tcp === undefined ? null : (servers.at(-1)?.port ?? null),
+		close: async () => {
+			handler.closeStreams();
+			await Promise.all(servers.map((server) => server.stop(true)));
+			if (options.unixPath !== undefined && existsSync(options.unixPath)) unlinkSync(options.unixPath);
+		},
+	};
+}
+
+function listenTcp(
+	tcp: { readonly hostname: string; readonly port: number },
+	handler: ApiHandler,
+): Bun.Server<undefined> {
+	try {
+		return Bun.serve({
+			hostname: tcp.hostname,
+			port: tcp.port,
+			idleTimeout: IDLE_TIMEOUT_SECONDS,
+			maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
+			fetch: (request, server) => handler.answer(request, 'tcp', server),
+			error: errorResponse,
+		});
+	} catch (error) {
+		throw listenError(error, `${tcp.hostname}:${tcp.port}`);
+	}
+}
+
+function listenUnix(path: string, handler: ApiHandler): Bun.Server<undefined> {
+	// The store's lock says that no other control plane has this data directory: the socket is a left-over.
+	if (existsSync(path)) {
+		if (!lstatSync(path).isSocket())
+			throw new WeftError('listen_failed', `${path} is there and is no socket: remove it`);
+		unlinkSync(path);
+	}
+	const umask = process.umask(0o177);
+	try {
+		return Bun.serve({
+			unix: path,
+			maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
+			fetch: (request, server) => handler.answer(request, 'unix', server),
+			error: errorResponse,
+		});
+	} catch (error) {
+		throw listenError(error, path);
+	} finally {
+		process.umask(umask);
+	}
+}
+
+function listenError(error: unknown, address: string): WeftError {
+	const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+	if (inUse) return new WeftError('address_in_use', `cannot listen on ${address}: it is in use`, { cause: error });
+	return new WeftError('listen_failed', `cannot listen on ${address}: ${errorMessage(error)}`, { cause: error });
+}
+
+class ApiHandler {
+	private readonly access: AccessCheck;
+	private readonly mounts: readonly Mount[];
+	/** Aborted at close: ends the watches. */
+	private readonly streams = new AbortController();
+
+	constructor(private readonly options: ApiServerOptions) {
+		this.access = new AccessCheck(options.token);
+		this.mounts = (options.mounts ?? []).toSorted((a, b) => b.prefix.length - a.prefix.length);
+	}
+
+	closeStreams(): void {
+		this.streams.abort();
+	}
+
+	async answer(request: Request, door: Door, server: Bun.Server<undefined>): Promise<Response> {
+		try {
+			this.access.check(request, door);
+			const url = new URL(request.url);
+			const keepOpen = () => server.timeout(request, 0);
+			return (await this.route(request, url, door, keepOpen)) ?? errorResponse(notServed(url.pathname));
+		} catch (error) {
+			return errorResponse(error);
+		}
+	}
+
+	private async route(request: Request, url: URL, door: Door, keepOpen: () => void): Promise<Response | null> {
+		const path = url.pathname;
+		if (path === '/api' || path === '/apis' || path.startsWith('/api/') || path.startsWith('/apis/')) {
+			return await this.routeApi(request, url, keepOpen);
+		}
+		switch (path) {
+			case '/version':
+				return Response.json(versionInfo(this.options.version));
+			case '/healthz':
+			case '/livez':
+				return new Response('ok');
+			case '/readyz': {
+				const reason = this.options.notReadyReason?.() ?? null;
+				return reason === null ? new Response('ok') : new Response(`not ready: ${reason}\n`, { status: 503 });
+			}
+		}
+		if (path.startsWith('/openapi/')) {
+			const document = openapi(path);
+			return document === null ? null : Response.json(document);
+		}
+		for (const mount of this.mounts) {
+			const below = mount.prefix.endsWith('/') ? mount.prefix : `${mount.prefix}/`;
+			if (path !== mount.prefix && !path.startsWith(below)) continue;
+			const response = await mount.handle(request, { url, door, keepOpen });
+			if (response !== null) return response;
+		}
+		return null;
+	}
+
+	private async routeApi(request: Request, url: URL, keepOpen: () => void): Promise<Response | null> {
+		const found = discovery(url.pathname);
+		if (found !== null) {
+			if (request.method !== 'GET') throw new ApiError(405, 'MethodNotAllowed', 'discovery is only read');
+			return Response.json(found);
+		}
+		const target = parseRequestTarget(url.pathname);
+		if (target === null) return null;
+		const { objects, clock } = this.options;
+		// A watch ends with the request or with the server, whichever is first.
+		const signal = AbortSignal.any([request.signal, this.streams.signal]);
+		try {
+			return await handleResource({ objects, clock, request, signal, url, target, keepOpen });
+		} catch (error) {
+			throw withDetails(error, target);
+		}
+	}
+}
+
+function notServed(path: string): ApiError {
+	return new ApiError(404, 'NotFound', `nothing is at ${path.slice(0, 200)}`);
+}
