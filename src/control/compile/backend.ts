@@ -1,0 +1,78 @@
+// What an HTTPRoute refers to, looked up: its backends' service ports and its fault injections.
+// Used both to compile the route and to say in its status what is missing.
+
+import type { HttpBackendRef, HttpRouteRule } from '../../config/http-route.ts';
+import type { FaultInjection, HttpRoute, Service } from '../mesh-kinds.ts';
+import { hostOf, outboundName } from './names.ts';
+
+/** The part of the model that routes are compiled from. */
+export interface RouteContext {
+	readonly services: ReadonlyMap<string, Service>;
+	readonly faults: ReadonlyMap<string, FaultInjection>;
+}
+
+export interface Unresolved {
+	/** Reason of the condition ResolvedRefs, Gateway API `RouteConditionReason`; `ExtensionNotFound` is weft's own. */
+	readonly reason: 'BackendNotFound' | 'RefNotPermitted' | 'InvalidKind' | 'ExtensionNotFound';
+	readonly message: string;
+}
+
+export interface ResolvedBackend {
+	readonly ref: HttpBackendRef;
+	/** Exists only when `unresolved` is null. */
+	readonly cluster: string;
+	readonly unresolved: Unresolved | null;
+}
+
+export function resolveBackend(context: RouteContext, route: HttpRoute, ref: HttpBackendRef): ResolvedBackend {
+	const own = route.metadata.namespace ?? '';
+	const namespace = ref.namespace ?? own;
+	const cluster = outboundName(ref.port ?? 0, hostOf(namespace, ref.name));
+	const failed = (reason: Unresolved['reason'], message: string) => ({ ref, cluster, unresolved: { reason, message } });
+	if (ref.kind !== 'Service' || (ref.group !== '' && ref.group !== 'core')) {
+		return failed('InvalidKind', `${ref.kind} ${ref.name} is no Service`);
+	}
+	if (namespace !== own) {
+		return failed(
+			'RefNotPermitted',
+			`no ReferenceGrant lets a route of ${own} refer to Service ${namespace}/${ref.name}`,
+		);
+	}
+	const service = context.services.get(`${namespace}/${ref.name}`);
+	if (service === undefined) return failed('BackendNotFound', `Service ${namespace}/${ref.name} does not exist`);
+	if (!service.spec.ports.some(({ port }) => port === ref.port)) {
+		const ports = service.spec.ports.map(({ port }) => port).join(', ');
+		return failed('BackendNotFound', `Service ${namespace}/${ref.name} has no port ${ref.port} (it has ${ports})`);
+	}
+	return { ref, cluster, unresolved: null };
+}
+
+/** The rule's FaultInjection; undefined when it names none, null when the one it names is not there. */
+export function resolveFault(
+	context: RouteContext,
+	route: HttpRoute,
+	rule: HttpRouteRule,
+): FaultInjection | null | undefined {
+	for (const { extensionRef } of rule.filters ?? []) {
+		if (extensionRef === undefined) continue;
+		return context.faults.get(`${route.metadata.namespace ?? ''}/${extensionRef.name}`) ?? null;
+	}
+	return undefined;
+}
+
+/** All that the route names and that is not there. */
+export function unresolvedReferences(context: RouteContext, route: HttpRoute): Unresolved[] {
+	const found: Unresolved[] = [];
+	for (const rule of route.spec.rules) {
+		for (const ref of rule.backendRefs ?? []) {
+			const { unresolved } = resolveBackend(context, route, ref);
+			if (unresolved !== null) found.push(unresolved);
+		}
+		for (const { extensionRef } of rule.filters ?? []) {
+			if (extensionRef === undefined || resolveFault(context, route, rule) !== null) continue;
+			const message = `${extensionRef.kind} ${extensionRef.name} does not exist`;
+			found.push({ reason: 'ExtensionNotFound', message });
+		}
+	}
+	return found;
+}

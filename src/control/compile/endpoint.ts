@@ -1,0 +1,78 @@
+// The endpoints of a service port: every instance that its selector matches and that is healthy.
+
+import { create, toBinary } from '@bufbuild/protobuf';
+import type { ServicePort } from '../../config/service.ts';
+import { type LbEndpoint, LbEndpointSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_components_pb.ts';
+import { ClusterLoadAssignmentSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
+import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts';
+import { ENDPOINT_TYPE } from '../../xds/type-urls.ts';
+import type { WorkloadEntry } from '../mesh-kinds.ts';
+import { hasMutualTls, type MeshService, TLS_MODE_ISTIO } from './mesh-service.ts';
+import { socketAddress } from './messages.ts';
+import { outboundName } from './names.ts';
+
+/** Annotation of a registered entry: the workload that it is an instance of. */
+export const WORKLOAD_ANNOTATION = 'weft.dev/workload';
+/** Name of the one cluster (in Istio's sense) of the mesh, in endpoint metadata. */
+const CLUSTER_ID = 'weft';
+
+export function compileEndpoints(
+	service: MeshService,
+	port: ServicePort,
+	entries: readonly WorkloadEntry[],
+): EncodedResource {
+	const name = outboundName(port.port, service.host);
+	const byLocality = new Map<string, LbEndpoint[]>();
+	for (const entry of entries) {
+		if (!isHealthy(entry)) continue;
+		const number = instancePort(entry, port);
+		if (number === null) continue;
+		const locality = entry.spec.locality ?? '';
+		const list = byLocality.get(locality);
+		const endpoint = lbEndpoint(entry, number);
+		if (list === undefined) byLocality.set(locality, [endpoint]);
+		else list.push(endpoint);
+	}
+	const assignment = create(ClusterLoadAssignmentSchema, {
+		clusterName: name,
+		endpoints: [...byLocality].map(([locality, lbEndpoints]) => {
+			const [region, zone, subZone] = locality.split('/');
+			return {
+				locality: locality === '' ? undefined : { region: region ?? '', zone: zone ?? '', subZone: subZone ?? '' },
+				lbEndpoints,
+			};
+		}),
+	});
+	return encodeResource(ENDPOINT_TYPE, name, toBinary(ClusterLoadAssignmentSchema, assignment));
+}
+
+/** Unknown counts as healthy: an instance without a check is there as long as it is connected. */
+export function isHealthy(entry: WorkloadEntry): boolean {
+	return !(entry.status?.conditions ?? []).some(({ type, status }) => type === 'Healthy' && status === 'False');
+}
+
+/** By the Service port's name, its target port's name or number, else that number itself; null: it has no such port. */
+export function instancePort(entry: WorkloadEntry, port: ServicePort): number | null {
+	const { ports } = entry.spec;
+	const target = port.targetPort ?? port.port;
+	const named = port.name === undefined ? undefined : ports[port.name];
+	if (typeof target === 'string') return ports[target] ?? named ?? null;
+	return ports[String(target)] ?? named ?? target;
+}
+
+function lbEndpoint(entry: WorkloadEntry, port: number): LbEndpoint {
+	const { metadata, spec } = entry;
+	const workload = metadata.annotations?.[WORKLOAD_ANNOTATION] ?? metadata.name;
+	const app = spec.labels['service.istio.io/canonical-name'] ?? spec.labels.app ?? workload;
+	const revision = spec.labels['service.istio.io/canonical-revision'] ?? spec.labels.version ?? 'latest';
+	return create(LbEndpointSchema, {
+		hostIdentifier: { case: 'endpoint', value: { address: socketAddress(spec.address, port) } },
+		loadBalancingWeight: spec.weight,
+		metadata: {
+			filterMetadata: {
+				istio: { workload: [workload, metadata.namespace ?? '', app, revision, CLUSTER_ID].join(';') },
+				...(hasMutualTls(entry) ? { 'envoy.transport_socket_match': { tlsMode: TLS_MODE_ISTIO } } : {}),
+			},
+		},
+	});
+}

@@ -1,0 +1,89 @@
+// A Service as the compilers see it: resolved once per change, read by all of them.
+
+import type { ServicePort } from '../../config/service.ts';
+import { workloadSpiffeId } from '../../identity/spiffe.ts';
+import type { Service, WorkloadEntry } from '../mesh-kinds.ts';
+import { serviceHost } from './names.ts';
+
+/** Istio's label: the workload takes mutual TLS. */
+export const TLS_MODE_LABEL = 'security.istio.io/tlsMode';
+export const TLS_MODE_ISTIO = 'istio';
+
+/** What is spoken on a port. */
+export type PortProtocol =
+	| 'http'
+	/** HTTP/2 from the client to the program, without TLS of theirs: `grpc`, `h2c`. */
+	| 'http2'
+	| 'tcp';
+
+/** What the proxy speaks to the instances of a service. */
+export type UpstreamProtocol = 'http1' | 'http2';
+
+export interface MeshService {
+	readonly key: string;
+	readonly namespace: string;
+	readonly name: string;
+	readonly host: string;
+	/** Empty when it has none yet. */
+	readonly address: string;
+	readonly ports: readonly ServicePort[];
+	/** SPIFFE IDs that an instance may have, sorted. */
+	readonly spiffeIds: readonly string[];
+	/** Every instance that is known is behind a sidecar. */
+	readonly allMutualTls: boolean;
+}
+
+/** `previous` is kept where no instance says otherwise, so that a service does not change while it has none. */
+export function meshService(
+	service: Service,
+	entries: readonly WorkloadEntry[],
+	trustDomain: string,
+	previous: MeshService | null,
+): MeshService {
+	const namespace = service.metadata.namespace ?? '';
+	const accounts = new Set(entries.map((entry) => entry.spec.serviceAccount));
+	const spiffeIds = [...accounts].map((account) =>
+		workloadSpiffeId({ trustDomain, namespace, serviceAccount: account }),
+	);
+	return {
+		key: `${namespace}/${service.metadata.name}`,
+		namespace,
+		name: service.metadata.name,
+		host: serviceHost(service),
+		address: service.spec.clusterIP,
+		ports: service.spec.ports,
+		spiffeIds: entries.length === 0 ? (previous?.spiffeIds ?? []) : spiffeIds.sort(),
+		allMutualTls: entries.length === 0 ? (previous?.allMutualTls ?? true) : entries.every(hasMutualTls),
+	};
+}
+
+export function hasMutualTls(entry: WorkloadEntry): boolean {
+	return entry.spec.labels[TLS_MODE_LABEL] === TLS_MODE_ISTIO;
+}
+
+/** By `appProtocol`, else by the port's name up to its first dash (Istio's rule), else HTTP. */
+export function portProtocol(port: ServicePort): PortProtocol {
+	const word = port.appProtocol ?? port.name?.split('-')[0] ?? 'http';
+	switch (word) {
+		case 'grpc':
+		case 'http2':
+		case 'h2c':
+		case 'kubernetes.io/h2c':
+			return 'http2';
+		case 'tcp':
+		case 'tls':
+		case 'https':
+		case 'mongo':
+		case 'mysql':
+		case 'postgres':
+		case 'redis':
+			return 'tcp';
+		default:
+			return 'http';
+	}
+}
+
+/** HTTP/2 where every instance has a sidecar (which speaks what its program does), else what the program speaks. */
+export function upstreamProtocol(service: MeshService, port: ServicePort): UpstreamProtocol {
+	return service.allMutualTls || portProtocol(port) === 'http2' ? 'http2' : 'http1';
+}

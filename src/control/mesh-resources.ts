@@ -1,0 +1,347 @@
+// From the model to what each sidecar sees: compiles what a change touches, once for all sidecars
+// that see the same, into layers, and tells the streams which names to look at. Work grows with
+// what changed: a service port is compiled once per dialect, a listener once per profile.
+
+import type { ServicePort } from '../config/service.ts';
+import type { EncodedResource, ResourceChanges } from '../xds/resource-view.ts';
+import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/type-urls.ts';
+import type { RouteContext } from './compile/backend.ts';
+import { compileBlackHoleCluster, compileInboundCluster, compileOutboundCluster } from './compile/cluster.ts';
+import type { MeshIdentity } from './compile/connection-manager.ts';
+import { compileEndpoints } from './compile/endpoint.ts';
+import { compileOutboundListener, compileOwnListeners } from './compile/listener.ts';
+import { type MeshService, meshService, portProtocol } from './compile/mesh-service.ts';
+import { BLACK_HOLE_CLUSTER, HTTP_PROXY_ROUTES, outboundName } from './compile/names.ts';
+import {
+	appliesToPort,
+	compilePortRoutes,
+	compileProxyRoutes,
+	compileVirtualHost,
+	type Dialect,
+	proxyDomains,
+} from './compile/route.ts';
+import type { HttpRoute } from './mesh-kinds.ts';
+import type { MeshChange, MeshModel } from './model.ts';
+import { LayeredView, ResourceLayer } from './resource-layer.ts';
+import type { SidecarNode } from './sidecar-node.ts';
+
+/** Outbound listeners that all sidecars of one profile share. */
+interface Profile {
+	readonly layer: ResourceLayer;
+	readonly mesh: MeshIdentity;
+	users: number;
+}
+
+/** Routes of clients in one namespace, where they differ from those of all others. */
+interface NamespaceRoutes {
+	readonly layer: ResourceLayer;
+	readonly namespace: string;
+	readonly dialect: Dialect;
+	/** They may use an HTTP proxy port, whose routes name every service. */
+	readonly proxied: boolean;
+	users: number;
+}
+
+interface DialectResources {
+	readonly layer: ResourceLayer;
+	readonly dialect: Dialect;
+}
+
+export interface SidecarView extends LayeredView {
+	readonly node: SidecarNode;
+	close(): void;
+}
+
+interface OpenView {
+	readonly view: LayeredView;
+	readonly own: ResourceLayer;
+	readonly mesh: MeshIdentity;
+	readonly onChange: (changes: ResourceChanges) => void;
+}
+
+export class MeshResources {
+	private readonly services = new Map<string, MeshService>();
+	private readonly endpoints = new ResourceLayer();
+	private readonly dialects: readonly DialectResources[] = [
+		{ layer: new ResourceLayer(), dialect: 'weft' },
+		{ layer: new ResourceLayer(), dialect: 'envoy' },
+	];
+	private readonly namespaces = new Map<string, NamespaceRoutes>();
+	private readonly profiles = new Map<string, Profile>();
+	private readonly views = new Set<OpenView>();
+	/** Names of the resources of each service, to remove what it no longer has. */
+	private readonly portNames = new Map<string, ReadonlySet<string>>();
+
+	constructor(
+		private readonly model: MeshModel,
+		private readonly trustDomain: string,
+	) {
+		for (const { layer } of this.dialects) {
+			const blackHole = compileBlackHoleCluster();
+			layer.set(CLUSTER_TYPE, BLACK_HOLE_CLUSTER, blackHole);
+			layer.takeChanges();
+		}
+	}
+
+	/** The services as they were compiled last, by `NAMESPACE/NAME`. */
+	meshServices(): ReadonlyMap<string, MeshService> {
+		return this.services;
+	}
+
+	/** Compiles what the change touches, then tells every view that sees some of it. */
+	apply(change: MeshChange): void {
+		const inbound = new Set<string>();
+		for (const key of new Set([...change.services, ...change.endpoints])) this.applyService(key, change.services.has(key));
+		for (const key of change.routes) this.applyRoutes(key);
+		if (change.routes.size > 0) for (const routes of this.namespaces.values()) this.applyProxyRoutes(routes);
+		for (const key of change.services) inbound.add(key.slice(0, key.indexOf('/')));
+		if (inbound.size > 0) {
+			for (const { own, mesh } of this.views) if (inbound.has(mesh.node.namespace)) this.compileOwn(own, mesh);
+		}
+		this.notify();
+	}
+
+	/** What this sidecar sees, from now on. `onChange` is never called within this call. */
+	open(node: SidecarNode, onChange: (changes: ResourceChanges) => void): SidecarView {
+		const mesh = { node, trustDomain: this.trustDomain };
+		const own = new ResourceLayer();
+		this.compileOwn(own, mesh);
+		const namespace = this.openNamespace(node);
+		const profile = this.openProfile(mesh);
+		const shared = this.dialects.find(({ dialect }) => dialect === node.dialect)!.layer;
+		const layers = [own, namespace.layer, ...(profile === null ? [] : [profile.layer]), shared, this.endpoints];
+		for (const layer of [own, namespace.layer, profile?.layer]) layer?.takeChanges();
+		const view = new LayeredView(layers);
+		const open: OpenView = { view, own, mesh, onChange };
+		this.views.add(open);
+		const close = () => {
+			if (!this.views.delete(open)) return;
+			namespace.users -= 1;
+			if (namespace.users === 0) this.namespaces.delete(namespaceKey(node));
+			if (profile === null) return;
+			profile.users -= 1;
+			if (profile.users === 0) this.profiles.delete(profileKey(node));
+		};
+		return Object.assign(view, { node, close });
+	}
+
+	private notify(): void {
+		const changes = new Map<ResourceLayer, ResourceChanges>();
+		const take = (layer: ResourceLayer) => {
+			const taken = layer.takeChanges();
+			if (taken.size > 0) changes.set(layer, taken);
+		};
+		take(this.endpoints);
+		for (const { layer } of this.dialects) take(layer);
+		for (const { layer } of this.namespaces.values()) take(layer);
+		for (const { layer } of this.profiles.values()) take(layer);
+		for (const { own } of this.views) take(own);
+		if (changes.size === 0) return;
+		for (const { view, onChange } of [...this.views]) {
+			const seen = view.layers.map((layer) => changes.get(layer)).filter((one) => one !== undefined);
+			if (seen.length > 0) onChange(seen.length === 1 ? seen[0]! : union(seen));
+		}
+	}
+
+	private applyService(key: string, serviceChanged: boolean): void {
+		const service = this.model.services.get(key);
+		if (service === undefined) {
+			this.services.delete(key);
+			this.removePorts(key, new Set());
+			return;
+		}
+		const entries = this.model.entriesOf(service);
+		const mesh = meshService(service, entries, this.trustDomain, this.services.get(key) ?? null);
+		this.services.set(key, mesh);
+		const names = new Set<string>();
+		for (const port of mesh.ports) {
+			const name = outboundName(port.port, mesh.host);
+			names.add(name);
+			this.endpoints.set(ENDPOINT_TYPE, name, compileEndpoints(mesh, port, entries));
+			const cluster = compileOutboundCluster(mesh, port);
+			for (const { layer } of this.dialects) layer.set(CLUSTER_TYPE, name, cluster);
+			if (serviceChanged) for (const profile of this.profiles.values()) this.compileListener(profile, mesh, port);
+		}
+		if (serviceChanged) this.removePorts(key, names);
+	}
+
+	private removePorts(key: string, present: ReadonlySet<string>): void {
+		for (const name of this.portNames.get(key) ?? []) {
+			if (present.has(name)) continue;
+			this.endpoints.set(ENDPOINT_TYPE, name, null);
+			for (const { layer } of this.dialects) {
+				layer.set(CLUSTER_TYPE, name, null);
+				layer.set(ROUTE_TYPE, name, null);
+			}
+			for (const { layer } of this.namespaces.values()) layer.set(ROUTE_TYPE, name, null);
+			for (const { layer } of this.profiles.values()) layer.set(LISTENER_TYPE, name, null);
+		}
+		if (present.size === 0) this.portNames.delete(key);
+		else this.portNames.set(key, present);
+	}
+
+	private compileListener({ layer, mesh }: Profile, service: MeshService, port: ServicePort): void {
+		layer.set(LISTENER_TYPE, outboundName(port.port, service.host), compileOutboundListener(service, port, mesh));
+	}
+
+	/** Routes of a service: those of its own namespace count for every client, others for clients of theirs. */
+	private applyRoutes(key: string): void {
+		const service = this.services.get(key);
+		if (service === undefined) return;
+		const routes = this.model.routesOf(key);
+		for (const port of service.ports) {
+			if (portProtocol(port) === 'tcp') {
+				this.removeRoutes(outboundName(port.port, service.host));
+				continue;
+			}
+			const name = outboundName(port.port, service.host);
+			for (const { layer, dialect } of this.dialects) {
+				layer.set(ROUTE_TYPE, name, this.portRoutes(service, port, routes, null, dialect));
+			}
+			for (const { layer, namespace, dialect } of this.namespaces.values()) {
+				layer.set(ROUTE_TYPE, name, this.consumerRoutes(service, port, routes, namespace, dialect));
+			}
+		}
+	}
+
+	private removeRoutes(name: string): void {
+		for (const { layer } of this.dialects) layer.set(ROUTE_TYPE, name, null);
+		for (const { layer } of this.namespaces.values()) layer.set(ROUTE_TYPE, name, null);
+	}
+
+	private portRoutes(
+		service: MeshService,
+		port: ServicePort,
+		routes: readonly HttpRoute[],
+		clientNamespace: string | null,
+		dialect: Dialect,
+	): EncodedResource {
+		return compilePortRoutes(service, port, effectiveRoutes(service, port, routes, clientNamespace), this.context(), dialect);
+	}
+
+	/** Null: clients of this namespace have the same routes as all others. */
+	private consumerRoutes(
+		service: MeshService,
+		port: ServicePort,
+		routes: readonly HttpRoute[],
+		namespace: string,
+		dialect: Dialect,
+	): EncodedResource | null {
+		if (namespace === service.namespace || !routes.some((route) => route.metadata.namespace === namespace)) return null;
+		return this.portRoutes(service, port, routes, namespace, dialect);
+	}
+
+	private applyProxyRoutes({ layer, namespace, dialect, proxied }: NamespaceRoutes): void {
+		if (!proxied) return;
+		const hosts = [];
+		for (const [key, service] of this.services) {
+			const routes = this.model.routesOf(key);
+			for (const port of service.ports) {
+				if (portProtocol(port) === 'tcp') continue;
+				const effective = effectiveRoutes(service, port, routes, namespace);
+				const domains = proxyDomains(service, port, namespace);
+				hosts.push(compileVirtualHost(service, port, effective, this.context(), dialect, domains));
+			}
+		}
+		layer.set(ROUTE_TYPE, HTTP_PROXY_ROUTES, compileProxyRoutes(hosts));
+	}
+
+	private context(): RouteContext {
+		return this.model;
+	}
+
+	private compileOwn(layer: ResourceLayer, mesh: MeshIdentity): void {
+		const { weft } = mesh.node;
+		if (weft === null) return;
+		for (const listener of compileOwnListeners(mesh)) layer.set(LISTENER_TYPE, listener.name, listener);
+		for (const { port, protocol } of weft.ports) {
+			const spoken = protocol === 'tcp' ? 'tcp' : this.speaksHttp2(mesh.node, port) ? 'http2' : 'http1';
+			const cluster = compileInboundCluster(port, spoken, weft.networkNamespace ?? '');
+			layer.set(CLUSTER_TYPE, cluster.name, cluster);
+		}
+	}
+
+	/** A Service says that this program port speaks HTTP/2 (`appProtocol: grpc`). */
+	private speaksHttp2(node: SidecarNode, port: number): boolean {
+		for (const service of this.model.servicesSelecting(node.namespace, node.labels)) {
+			for (const servicePort of service.spec.ports) {
+				const target = servicePort.targetPort ?? servicePort.port;
+				if (target === port && portProtocol(servicePort) === 'http2') return true;
+			}
+		}
+		return false;
+	}
+
+	private openNamespace(node: SidecarNode): NamespaceRoutes {
+		const key = namespaceKey(node);
+		let routes = this.namespaces.get(key);
+		if (routes === undefined) {
+			const proxied = node.weft?.capture === 'explicit';
+			routes = { layer: new ResourceLayer(), namespace: node.namespace, dialect: node.dialect, proxied, users: 0 };
+			this.namespaces.set(key, routes);
+			for (const [serviceKey, service] of this.services) {
+				const attached = this.model.routesOf(serviceKey);
+				if (attached.length === 0) continue;
+				for (const port of service.ports) {
+					const compiled = this.consumerRoutes(service, port, attached, node.namespace, node.dialect);
+					routes.layer.set(ROUTE_TYPE, outboundName(port.port, service.host), compiled);
+				}
+			}
+			this.applyProxyRoutes(routes);
+		}
+		routes.users += 1;
+		return routes;
+	}
+
+	private openProfile(mesh: MeshIdentity): Profile | null {
+		if (mesh.node.weft === null) return null;
+		const key = profileKey(mesh.node);
+		let profile = this.profiles.get(key);
+		if (profile === undefined) {
+			profile = { layer: new ResourceLayer(), mesh, users: 0 };
+			this.profiles.set(key, profile);
+			for (const service of this.services.values()) {
+				for (const port of service.ports) this.compileListener(profile, service, port);
+			}
+		}
+		profile.users += 1;
+		return profile;
+	}
+}
+
+/** GAMMA: a route counts for all clients when it is of its Service's namespace, else only for clients of its own. */
+function effectiveRoutes(
+	service: MeshService,
+	port: ServicePort,
+	routes: readonly HttpRoute[],
+	clientNamespace: string | null,
+): HttpRoute[] {
+	const attached = routes.filter((route) => appliesToPort(route, service, port));
+	const consumer = attached.filter(
+		(route) => route.metadata.namespace === clientNamespace && clientNamespace !== service.namespace,
+	);
+	return consumer.length > 0 ? consumer : attached.filter((route) => route.metadata.namespace === service.namespace);
+}
+
+function namespaceKey(node: SidecarNode): string {
+	return `${node.dialect}/${node.namespace}/${node.weft?.capture === 'explicit'}`;
+}
+
+/** Everything of a node that its outbound listeners are compiled from. */
+function profileKey(node: SidecarNode): string {
+	const { dialect, namespace, serviceAccount, workload, app, version, weft } = node;
+	const place = weft?.capture === 'transparent' ? '' : `${weft?.outboundBase ?? ''} ${weft?.address ?? ''}`;
+	return JSON.stringify([dialect, namespace, serviceAccount, workload, app, version, weft?.capture, place]);
+}
+
+function union(all: readonly ResourceChanges[]): ResourceChanges {
+	const result = new Map<string, Set<string>>();
+	for (const changes of all) {
+		for (const [typeUrl, names] of changes) {
+			const found = result.get(typeUrl);
+			if (found === undefined) result.set(typeUrl, new Set(names));
+			else for (const name of names) found.add(name);
+		}
+	}
+	return result;
+}
