@@ -6,7 +6,7 @@
 // keeps the Cluster that it started with.
 
 import type { ClientStream, ResponseListener } from '../http/stream.ts';
-import type { Address, Connection, ConnectionHandler, TlsInfo } from '../net/network.ts';
+import type { Address, Connection, ConnectionHandler, IpAddress, TlsInfo } from '../net/network.ts';
 import type { WeftError } from '../std/errors.ts';
 
 export interface Host {
@@ -27,6 +27,8 @@ export interface Host {
 export interface PickContext {
 	/** Hosts that earlier attempts of this request used; a picker avoids them where it can. */
 	readonly tried: readonly Host[];
+	/** Where the downstream connection was headed; ORIGINAL_DST clusters need it. */
+	readonly originalDestination?: IpAddress | null;
 }
 
 export interface Picker {

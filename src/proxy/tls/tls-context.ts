@@ -32,7 +32,7 @@ export interface CompiledTls<T extends ServerTlsOptions | ClientTlsOptions> {
 	subscribe(onChange: () => void): () => void;
 	/** Certificates in force, for `/certs`. */
 	material(): { readonly certificateChainPem: string; readonly rootsPem: string };
-	/** Gives the secrets up; `current()` must not be called after. Idempotent. */
+	/** Gives the secrets up; `current()` stays as it is from then on. Idempotent. */
 	close(): void;
 }
 

@@ -1,0 +1,267 @@
+// How one health check of one host is done: an HTTP request, or a TCP connection with optional bytes
+// to send and to expect. One check at a time; an HTTP connection is kept for the next one if so configured.
+
+import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../../http/codec.ts';
+import type { ResetReason, ResponseHead, ResponseListener } from '../../http/stream.ts';
+import type { Connection, ConnectionHandler } from '../../net/network.ts';
+import type { Timer } from '../../std/clock.ts';
+import type { WeftError } from '../../std/errors.ts';
+import type { PoolContext } from './connection-pool.ts';
+import type { HealthCheckConfig } from './health-check-config.ts';
+import type { UpstreamHost } from './upstream-host.ts';
+
+export type CheckOutcome =
+	| { readonly kind: 'success' }
+	/** The host answered, and not as expected: unhealthy at once. */
+	| { readonly kind: 'refused'; readonly reason: string }
+	/** The host answered with a retriable status: counts towards the threshold. */
+	| { readonly kind: 'retriable'; readonly reason: string }
+	| { readonly kind: 'network'; readonly reason: string };
+
+/** What a TCP check keeps of what it received, to look for the expected bytes. */
+const RECEIVED_BYTES_MAX = 64 * 1024;
+
+export class HealthProbe {
+	private session: ProbeSession | null = null;
+	private done: ((outcome: CheckOutcome) => void) | null = null;
+	private readonly timer: Timer;
+
+	constructor(
+		private readonly host: UpstreamHost,
+		private readonly config: HealthCheckConfig,
+		private readonly context: PoolContext,
+	) {
+		this.timer = context.network.clock.after(0, () =>
+			this.settle({ kind: 'network', reason: `no answer within ${config.timeoutMs} ms` }),
+		);
+		this.timer.cancel();
+	}
+
+	/** `done` is called once; not when the probe is closed before. */
+	check(done: (outcome: CheckOutcome) => void): void {
+		this.done = done;
+		this.timer.restart(this.config.timeoutMs);
+		if (this.session?.reusable) {
+			this.session.begin();
+			return;
+		}
+		this.dropSession();
+		const tls = this.host.tls === null ? undefined : this.host.tls.current();
+		if (tls === null) {
+			this.settle({ kind: 'network', reason: 'a TLS secret is missing' });
+			return;
+		}
+		const session = this.makeSession();
+		this.session = session;
+		const { network } = this.context;
+		session.attach(network.connect({ address: this.address(), timeoutMs: this.config.timeoutMs, tls }, session));
+	}
+
+	close(): void {
+		this.done = null;
+		this.timer.cancel();
+		this.dropSession();
+	}
+
+	private settle(outcome: CheckOutcome): void {
+		const { done } = this;
+		if (done === null) return;
+		this.done = null;
+		this.timer.cancel();
+		if (!this.config.reuseConnection || outcome.kind === 'network' || !this.session?.reusable) this.dropSession();
+		done(outcome);
+	}
+
+	private dropSession(): void {
+		const { session } = this;
+		this.session = null;
+		session?.close();
+	}
+
+	private makeSession(): ProbeSession {
+		const { checker } = this.config;
+		// Word of a connection that was dropped meanwhile says nothing of the present check.
+		const report = (outcome: CheckOutcome) => {
+			if (this.session === session) this.settle(outcome);
+		};
+		const session: ProbeSession =
+			checker.kind === 'http'
+				? new HttpSession(this.host, checker, this.context, report)
+				: new TcpSession(checker, report);
+		return session;
+	}
+
+	private address() {
+		const { spec } = this.host;
+		const { altPort } = this.config;
+		if (spec.healthCheckAddress !== null) return spec.healthCheckAddress;
+		return altPort !== null && spec.address.kind === 'ip' ? { ...spec.address, port: altPort } : spec.address;
+	}
+}
+
+type Report = (outcome: CheckOutcome) => void;
+
+/** One connection of a probe. Reports at most one outcome for each `begin`; the first begins by itself. */
+abstract class ProbeSession implements ConnectionHandler {
+	protected socket: Connection | null = null;
+
+	constructor(protected readonly report: Report) {}
+
+	attach(socket: Connection): void {
+		this.socket = socket;
+	}
+
+	close(): void {
+		this.socket?.reset();
+	}
+
+	/** May take another check now. */
+	abstract readonly reusable: boolean;
+	abstract begin(): void;
+	abstract onConnect(connection: Connection): void;
+	abstract onData(connection: Connection, bytes: Uint8Array): void;
+	abstract onDrain(): void;
+	abstract onEnd(): void;
+
+	onClose(_connection: Connection, error: WeftError | null): void {
+		this.report({ kind: 'network', reason: error?.code ?? 'connection closed' });
+	}
+}
+
+class HttpSession extends ProbeSession {
+	private codec: ClientCodec | null = null;
+	private outcome: CheckOutcome | null = null;
+
+	constructor(
+		private readonly host: UpstreamHost,
+		private readonly checker: HealthCheckConfig['checker'] & { readonly kind: 'http' },
+		private readonly context: PoolContext,
+		report: Report,
+	) {
+		super(report);
+	}
+
+	get reusable(): boolean {
+		return this.codec?.available ?? false;
+	}
+
+	begin(): void {
+		this.outcome = null;
+		const { method, path, host, headers } = this.checker;
+		const authority = this.host.spec.healthCheckHostname || host || this.context.clusterName;
+		const head = {
+			method,
+			scheme: this.host.tls === null ? 'http' : 'https',
+			authority,
+			path,
+			headers: ['user-agent', 'weft/HC', ...headers],
+			upgrade: '',
+		};
+		this.codec!.newStream(this.listener).writeHead(head, true);
+	}
+
+	onConnect(connection: Connection): void {
+		const transport: CodecTransport = {
+			write: (bytes) => connection.write(bytes),
+			pauseReading: () => connection.pause(),
+			resumeReading: () => connection.resume(),
+			close: () => connection.reset(),
+		};
+		// An unused connection that closes is noticed at the next check, which opens a new one.
+		const events: ClientCodecEvents = { onAvailable: () => {}, onUnavailable: () => {} };
+		this.codec = this.context.makeCodec(transport, events, { requestsMax: 0 });
+		this.begin();
+	}
+
+	onData(_connection: Connection, bytes: Uint8Array): void {
+		this.codec?.receive(bytes);
+	}
+
+	onDrain(): void {
+		this.codec?.transportDrained();
+	}
+
+	onEnd(): void {
+		this.codec?.receiveEnd();
+	}
+
+	override onClose(connection: Connection, error: WeftError | null): void {
+		const { codec } = this;
+		this.codec = null;
+		codec?.transportClosed(error);
+		super.onClose(connection, error);
+	}
+
+	private readonly listener: ResponseListener = {
+		onHead: (head: ResponseHead, end: boolean) => {
+			if (head.status < 200) return;
+			this.outcome = this.judge(head.status);
+			if (end) this.finish();
+		},
+		onData: (_bytes: Uint8Array, end: boolean) => {
+			if (end) this.finish();
+		},
+		onTrailers: () => this.finish(),
+		onReset: (reason: ResetReason, error: WeftError | null) =>
+			this.report({ kind: 'network', reason: error?.message ?? reason }),
+		onDrain: () => {},
+	};
+
+	private finish(): void {
+		if (this.outcome !== null) this.report(this.outcome);
+	}
+
+	private judge(status: number): CheckOutcome {
+		const reason = `status ${status}`;
+		for (const { from, to } of this.checker.expected) if (status >= from && status < to) return { kind: 'success' };
+		for (const { from, to } of this.checker.retriable) {
+			if (status >= from && status < to) return { kind: 'retriable', reason };
+		}
+		return { kind: 'refused', reason };
+	}
+}
+
+/** Succeeds when connected or, with `receive`, when all its parts came in that order (gaps allowed, as in Envoy). */
+class TcpSession extends ProbeSession {
+	readonly reusable = false;
+	private received = Buffer.alloc(0);
+
+	constructor(
+		private readonly checker: HealthCheckConfig['checker'] & { readonly kind: 'tcp' },
+		report: Report,
+	) {
+		super(report);
+	}
+
+	begin(): void {}
+
+	onConnect(connection: Connection): void {
+		if (this.checker.send.length > 0) connection.write(this.checker.send);
+		this.judge();
+	}
+
+	onData(_connection: Connection, bytes: Uint8Array): void {
+		if (this.received.length + bytes.length > RECEIVED_BYTES_MAX) {
+			this.report({ kind: 'refused', reason: 'expected bytes not found' });
+			return;
+		}
+		this.received = Buffer.concat([this.received, bytes]);
+		this.judge();
+	}
+
+	onDrain(): void {}
+
+	onEnd(): void {
+		this.report({ kind: 'network', reason: 'connection closed' });
+	}
+
+	private judge(): void {
+		let at = 0;
+		for (const part of this.checker.receive) {
+			const found = this.received.indexOf(part, at);
+			if (found < 0) return;
+			at = found + part.length;
+		}
+		this.report({ kind: 'success' });
+	}
+}
