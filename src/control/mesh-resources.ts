@@ -91,7 +91,8 @@ export class MeshResources {
 	/** Compiles what the change touches, then tells every view that sees some of it. */
 	apply(change: MeshChange): void {
 		const inbound = new Set<string>();
-		for (const key of new Set([...change.services, ...change.endpoints])) this.applyService(key, change.services.has(key));
+		for (const key of new Set([...change.services, ...change.endpoints]))
+			this.applyService(key, change.services.has(key));
 		for (const key of change.routes) this.applyRoutes(key);
 		if (change.routes.size > 0) for (const routes of this.namespaces.values()) this.applyProxyRoutes(routes);
 		for (const key of change.services) inbound.add(key.slice(0, key.indexOf('/')));
@@ -216,7 +217,13 @@ export class MeshResources {
 		clientNamespace: string | null,
 		dialect: Dialect,
 	): EncodedResource {
-		return compilePortRoutes(service, port, effectiveRoutes(service, port, routes, clientNamespace), this.context(), dialect);
+		return compilePortRoutes(
+			service,
+			port,
+			effectiveRoutes(service, port, routes, clientNamespace),
+			this.context(),
+			dialect,
+		);
 	}
 
 	/** Null: clients of this namespace have the same routes as all others. */
@@ -256,7 +263,7 @@ export class MeshResources {
 		for (const listener of compileOwnListeners(mesh)) layer.set(LISTENER_TYPE, listener.name, listener);
 		for (const { port, protocol } of weft.ports) {
 			const spoken = protocol === 'tcp' ? 'tcp' : this.speaksHttp2(mesh.node, port) ? 'http2' : 'http1';
-			const cluster = compileInboundCluster(port, spoken, weft.networkNamespace ?? '');
+			const cluster = compileInboundCluster(port, spoken, weft.networkNamespace ?? '', weft.programAddress);
 			layer.set(CLUSTER_TYPE, cluster.name, cluster);
 		}
 	}

@@ -26,6 +26,7 @@ const weftSchema = z.object({
 	capture: z.enum(['transparent', 'loopback', 'explicit']),
 	address: ipv4,
 	inboundPorts: z.record(z.string().regex(/^\d{1,5}$/), portSchema).optional(),
+	programAddress: ipv4.refine((text) => text.startsWith('127.'), { error: 'a loopback address' }).optional(),
 	networkNamespace: path.optional(),
 	outboundBase: ipv4.optional(),
 	capturePort: portSchema.optional(),

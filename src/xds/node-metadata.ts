@@ -31,6 +31,8 @@ export interface WeftNodeMetadata {
 	readonly address: string;
 	/** Mesh port for each program port, when they cannot be the same; absent: the same number. */
 	readonly inboundPorts?: Readonly<Record<string, number>>;
+	/** Where the program listens, unless in `transparent` capture; an IPv4 loopback address. Default 127.0.0.1. */
+	readonly programAddress?: string;
 	/** Path of the program's network namespace, for `transparent`. */
 	readonly networkNamespace?: string;
 	/** For `loopback`: service n (the low bits of its address) is listened for at this base + n. An IPv4 address. */

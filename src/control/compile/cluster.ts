@@ -67,6 +67,7 @@ export function compileInboundCluster(
 	port: number,
 	protocol: UpstreamProtocol | 'tcp',
 	networkNamespace: string,
+	programAddress = '127.0.0.1',
 ): EncodedResource {
 	const name = inboundClusterName(port);
 	return encode(
@@ -82,7 +83,7 @@ export function compileInboundCluster(
 							{
 								hostIdentifier: {
 									case: 'endpoint',
-									value: { address: socketAddress('127.0.0.1', port, networkNamespace) },
+									value: { address: socketAddress(programAddress, port, networkNamespace) },
 								},
 							},
 						],
