@@ -32,6 +32,13 @@ export interface Mount {
 	readonly handle: (request: Request, context: MountContext) => Response | null | Promise<Response | null>;
 }
 
+export interface TcpAddress {
+	/** A loopback address. */
+	readonly hostname: string;
+	/** 0 takes a free one. */
+	readonly port: number;
+}
+
 export interface ApiServerOptions {
 	readonly objects: ObjectStore;
 	readonly clock: Clock;
@@ -39,8 +46,14 @@ export interface ApiServerOptions {
 	readonly version: string;
 	/** Full access for whoever can open it; mode 0600. Default: no unix socket. */
 	readonly unixPath?: string;
-	/** Default: no TCP. Port 0 takes a free one. */
-	readonly tcp?: { readonly hostname: string; readonly port: number };
+	/** Default: no TCP. */
+	readonly tcp?: TcpAddress;
+	/** The same over TLS, for clients that send a token over TLS only, as `kubectl` does. Default: no TLS. */
+	readonly tls?: TcpAddress & {
+		/** Leaf first. Its names: the hostname, `localhost`. */
+		readonly certificateChainPem: string;
+		readonly privateKeyPem: string;
+	};
 	/** What writing over TCP needs as a bearer token. */
 	readonly token: string;
 	readonly mounts?: readonly Mount[];
@@ -51,6 +64,8 @@ export interface ApiServerOptions {
 export interface ApiServer {
 	/** Of TCP; null without. */
 	readonly port: number | null;
+	/** Of TLS; null without. */
+	readonly tlsPort: number | null;
 	/** Streams are cut, what is being answered is finished. */
 	close(): Promise<void>;
 }
@@ -59,15 +74,28 @@ export interface ApiServer {
 export function startApiServer(options: ApiServerOptions): ApiServer {
 	const handler = new ApiHandler(options);
 	const servers: Bun.Server<undefined>[] = [];
+	let port: number | null = null;
+	let tlsPort: number | null = null;
 	try {
 		if (options.unixPath !== undefined) servers.push(listenUnix(options.unixPath, handler));
-		if (options.tcp !== undefined) servers.push(listenTcp(options.tcp, handler));
+		if (options.tcp !== undefined) {
+			const server = listenTcp(options.tcp, undefined, handler);
+			servers.push(server);
+			port = server.port ?? null;
+		}
+		if (options.tls !== undefined) {
+			const { certificateChainPem: cert, privateKeyPem: key } = options.tls;
+			const server = listenTcp(options.tls, { cert, key }, handler);
+			servers.push(server);
+			tlsPort = server.port ?? null;
+		}
 	} catch (error) {
 		for (const server of servers) server.stop(true);
 		throw error;
 	}
 	return {
-		port: options.tcp === undefined ? null : (servers.at(-1)?.port ?? null),
+		port,
+		tlsPort,
 		close: async () => {
 			handler.closeStreams();
 			await Promise.all(servers.map((server) => server.stop(true)));
@@ -77,13 +105,15 @@ export function startApiServer(options: ApiServerOptions): ApiServer {
 }
 
 function listenTcp(
-	tcp: { readonly hostname: string; readonly port: number },
+	tcp: TcpAddress,
+	tls: { readonly cert: string; readonly key: string } | undefined,
 	handler: ApiHandler,
 ): Bun.Server<undefined> {
 	try {
 		return Bun.serve({
 			hostname: tcp.hostname,
 			port: tcp.port,
+			tls,
 			idleTimeout: IDLE_TIMEOUT_SECONDS,
 			maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
 			fetch: (request, server) => handler.answer(request, 'tcp', server),

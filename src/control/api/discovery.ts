@@ -27,8 +27,8 @@ export function discovery(path: string): object | null {
 export function versionInfo(weftVersion: string): object {
 	return {
 		major: '1',
-		minor: '34',
-		gitVersion: `v1.34.0+weft-${weftVersion}`,
+		minor: '33',
+		gitVersion: `v1.33.0+weft-${weftVersion}`,
 		platform: `${process.platform}/${process.arch}`,
 		weft: weftVersion,
 	};
