@@ -6,6 +6,7 @@
 import type { Clock, Timer } from '../std/clock.ts';
 import { errorMessage } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
+import type { Mount } from './api/api-server.ts';
 import type { MeshSnapshot } from './mesh-snapshot.ts';
 
 export const MESH_PATH = '/weft/v1/mesh';
@@ -84,6 +85,17 @@ export class MeshStream {
 		return new Response(body, {
 			headers: { ...SECURITY_HEADERS, 'content-type': 'text/event-stream; charset=utf-8' },
 		});
+	};
+
+	/** For the API server: both paths. */
+	readonly mount: Mount = {
+		prefix: MESH_PATH,
+		handle: (request, { url, keepOpen }) => {
+			if (url.pathname === MESH_PATH) return this.handleMesh(request);
+			if (url.pathname !== MESH_STREAM_PATH) return null;
+			keepOpen();
+			return this.handleStream(request);
+		},
 	};
 
 	/** Ends all streams; listeners come back when there is somebody again. */

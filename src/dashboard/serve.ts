@@ -1,6 +1,7 @@
 // Serves the page out of the binary. Everything that it loads comes from here: the policy allows
 // no other source, no inline script or style, no frame around it.
 
+import type { Mount } from '../control/api/api-server.ts';
 import { DASHBOARD_ASSETS } from '../generated/dashboard-assets.ts';
 
 const POLICY = [
@@ -49,6 +50,9 @@ const assets = new Map<string, Asset>(
 
 /** Paths that `handleDashboard` answers: `/`, `/favicon.svg`, `/assets/…`. */
 export const DASHBOARD_PATHS: readonly string[] = [...assets.keys()];
+
+/** For the API server: whatever nothing else takes. */
+export const dashboardMount: Mount = { prefix: '/', handle: (request) => handleDashboard(request) };
 
 /** Null when the path is not one of the page's. */
 export function handleDashboard(request: Request): Response | null {

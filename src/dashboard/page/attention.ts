@@ -106,7 +106,8 @@ function ofLinks({ links, nodeByKey }: Topology): AttentionItem[] {
 		if (
 			!summary.mtls &&
 			summary.source.service !== OUTSIDE &&
-			summary.traffic.requestRate > (summary.traffic.byClass['0'] ?? 0)
+			summary.traffic.successRate > 0 &&
+			summary.traffic.requestRate > 0
 		) {
 			items.push({ key: `plain ${key}`, severity: 'warn', subject, text: 'is not mutual TLS', target });
 		}
