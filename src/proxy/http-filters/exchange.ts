@@ -3,7 +3,7 @@
 // The HTTP connection manager implements it (network-filters/http-exchange.ts).
 
 import type { HeaderList } from '../../http/headers.ts';
-import type { RequestHead } from '../../http/stream.ts';
+import type { RequestHead, ResponseHead } from '../../http/stream.ts';
 import type { Clock } from '../../std/clock.ts';
 import type { Random } from '../../std/random.ts';
 import type { Route } from '../route/route.ts';
@@ -37,6 +37,55 @@ export abstract class Exchange extends StreamInfo {
 		extraHeaders?: HeaderList | null,
 	): void;
 
+	/** The response is ours, made by `sendLocalReply`. */
+	localReply = false;
+	/** The head of the request was handed to an upstream connection: its program may have acted on it. */
+	upstreamMayHaveSeen = false;
+
 	/** Goes on after a request hook returned `pause`. Nothing happens when the exchange is over. */
 	abstract resumeRequest(): void;
+
+	/** Calls back once unless the exchange is over before; on time to within some 10 ms. For filters that pause. */
+	abstract after(delayMs: number, callback: () => void): void;
+
+	// What follows is for the router, which ends the chain.
+
+	/** A final or (status below 200, save 101) informational head goes down, through the response hooks. */
+	abstract sendResponseHead(head: ResponseHead, end: boolean): void;
+	/** False: stop until the router's `onDownstreamDrain`. */
+	abstract sendResponseData(bytes: Uint8Array, end: boolean): boolean;
+	abstract sendResponseTrailers(trailers: HeaderList): void;
+	/** The response cannot be completed: the client's stream is reset. */
+	abstract resetDownstream(flags: number, details: string): void;
+	/** Holds the request's body back, for one of the reasons in `PauseReason`. */
+	abstract holdRequest(reason: number): void;
+	abstract releaseRequest(reason: number): void;
+	/** When `checkDeadlines` of the router wants to be asked next. */
+	abstract wakeAt(dueMs: number): void;
+	/** Bytes of a request that may be kept for a retry. */
+	abstract readonly bufferLimitBytes: number;
+}
+
+/** Why a request's body is held back; bits, since several may hold at once. */
+export const PauseReason = {
+	filter: 1,
+	/** No upstream stream takes it yet. */
+	upstreamPending: 2,
+	/** The upstream takes it too slowly. */
+	upstreamFull: 4,
+} as const;
+
+/** The end of a filter chain, one object per exchange: takes the request, answers through the exchange. */
+export interface RequestSink {
+	/** Headers are in `exchange.requestHead`. */
+	onHead(end: boolean): void;
+	/** `bytes` are valid during the call only. */
+	onData(bytes: Uint8Array, end: boolean): void;
+	onTrailers(trailers: HeaderList): void;
+	/** The client takes bytes again after `sendResponseData` returned false. */
+	onDownstreamDrain(): void;
+	/** Nothing more is wanted: the exchange was answered otherwise, or the client is gone. */
+	abandon(): void;
+	/** Acts on what is due; returns when to ask again (`Clock.nowMs`), Infinity for never. */
+	checkDeadlines(nowMs: number): number;
 }

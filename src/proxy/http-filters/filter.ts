@@ -8,8 +8,10 @@ import type { GenMessage } from '@bufbuild/protobuf/codegenv2';
 import type { HeaderList } from '../../http/headers.ts';
 import type { ResponseHead } from '../../http/stream.ts';
 import type { Clock } from '../../std/clock.ts';
+import type { ConfigError } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';
 import type { MetricRegistry } from '../../telemetry/registry.ts';
+import type { SupportedFields } from '../field-check.ts';
 import type { ClusterManager } from '../upstream.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -58,10 +60,15 @@ export interface FilterContext {
 /** A filter's configuration: a protobuf message, or a TypedStruct for filters that weft alone has. */
 export interface FilterConfig {
 	readonly typeUrl: string;
-	/** Decodes and checks that only supported fields are set. @throws ConfigError */
-	message<T extends Message>(schema: GenMessage<T>): T;
+	/** Decodes and checks that nothing is set beside the fields of `supported`. @throws ConfigError */
+	message<T extends Message>(schema: GenMessage<T>, supported: SupportedFields): T;
 	/** Of a TypedStruct; an empty object when there is none. @throws ConfigError when it is no TypedStruct */
 	struct(): JsonObject;
+	/** An error about one of its fields; `field` is relative to the configuration. */
+	error(field: string, found: string | undefined, expected: string): ConfigError;
+	/** What it belongs to, and where it stands there: for compilers that take both. */
+	readonly object: string;
+	readonly field: string;
 }
 
 /** One kind of filter, by the type URL of its configuration. */

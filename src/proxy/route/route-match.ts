@@ -49,8 +49,7 @@ export function matchesRoute(
 
 export function isGrpc(contentType: string | undefined): boolean {
 	return (
-		contentType !== undefined &&
-		contentType.startsWith('application/grpc') &&
+		contentType?.startsWith('application/grpc') === true &&
 		(contentType.length === 16 || contentType.charCodeAt(16) === 0x2b || contentType.charCodeAt(16) === 0x3b)
 	);
 }
@@ -80,7 +79,6 @@ function compilePath(
 	switch (specifier.case) {
 		case 'prefix': {
 			const prefix = specifier.value;
-			if (prefix === '/' || prefix === '') return { path: () => true, matchedLength: prefix.length, text: prefix };
 			return { path: prefixTest(prefix, folds), matchedLength: prefix.length, text: prefix };
 		}
 		case 'path': {

@@ -1,0 +1,30 @@
+// The request's body as far as it is kept: until an upstream takes it, and for as long as the
+// request may be sent again. Bounded; what does not fit ends the possibility of a retry.
+
+export class KeptBody {
+	private chunks: Uint8Array[] = [];
+	byteCount = 0;
+
+	constructor(readonly limitBytes: number) {}
+
+	/** Copies. */
+	keep(bytes: Uint8Array): void {
+		if (bytes.byteLength === 0) return;
+		this.chunks.push(bytes.slice());
+		this.byteCount += bytes.byteLength;
+	}
+
+	get overLimit(): boolean {
+		return this.byteCount > this.limitBytes;
+	}
+
+	/** The chunks in order; not to be changed. */
+	view(): readonly Uint8Array[] {
+		return this.chunks;
+	}
+
+	clear(): void {
+		this.chunks = [];
+		this.byteCount = 0;
+	}
+}

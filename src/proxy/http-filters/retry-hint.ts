@@ -1,0 +1,59 @@
+// weft's own filter `weft.retry_hint`. On an inbound sidecar (`mode: mark`) it says by
+// `x-weft-retry: safe` that a failure may be tried elsewhere: the program cannot have seen the
+// request, or the method may be repeated and the connection broke before an answer came (RFC 9110
+// §9.2.2). On an outbound sidecar (`mode: remove`) it takes the header away before the caller sees
+// it. A program behind the sidecar cannot set it.
+//
+// Configured by a TypedStruct `type.googleapis.com/weft.retry.v1.RetryHint`: `{mode: mark|remove}`;
+// without a mode, the listener's `traffic_direction` says which.
+
+import { removeHeader } from '../../http/headers.ts';
+import type { ResponseHead } from '../../http/stream.ts';
+import { ResponseFlag } from '../stream-info.ts';
+import type { Exchange } from './exchange.ts';
+import type { HttpFilter, HttpFilterFactory } from './filter.ts';
+import { isIdempotent } from './retry-state.ts';
+
+export const RETRY_HINT_TYPE = 'type.googleapis.com/weft.retry.v1.RetryHint';
+export const RETRY_HINT_HEADER = 'x-weft-retry';
+
+/** Failures of the upstream, or of finding one. Others (no route, faults, policies, timeouts) are answers. */
+const UPSTREAM_FAILED =
+	ResponseFlag.noHealthyUpstream |
+	ResponseFlag.upstreamConnectionFailure |
+	ResponseFlag.upstreamOverflow |
+	ResponseFlag.noClusterFound |
+	ResponseFlag.upstreamConnectionTermination |
+	ResponseFlag.upstreamRemoteReset |
+	ResponseFlag.upstreamProtocolError;
+
+class MarkFilter implements HttpFilter {
+	constructor(readonly name: string) {}
+
+	onResponseHead(exchange: Exchange, head: ResponseHead): void {
+		removeHeader(head.headers, RETRY_HINT_HEADER);
+		if (!exchange.localReply || (exchange.responseFlags & UPSTREAM_FAILED) === 0) return;
+		if (exchange.upstreamMayHaveSeen && !isIdempotent(exchange.requestHead.method)) return;
+		head.headers.push(RETRY_HINT_HEADER, 'safe');
+	}
+}
+
+class RemoveFilter implements HttpFilter {
+	constructor(readonly name: string) {}
+
+	onResponseHead(_exchange: Exchange, head: ResponseHead): void {
+		removeHeader(head.headers, RETRY_HINT_HEADER);
+	}
+}
+
+export const retryHintFilterFactory: HttpFilterFactory = {
+	typeUrl: RETRY_HINT_TYPE,
+	compile: (config, context) => {
+		const struct = config.struct();
+		for (const key of Object.keys(struct)) if (key !== 'mode') throw config.error(key, undefined, 'no field but mode');
+		const mode = struct.mode ?? (context.direction === 'inbound' ? 'mark' : 'remove');
+		if (mode === 'mark') return new MarkFilter(context.name);
+		if (mode === 'remove') return new RemoveFilter(context.name);
+		throw config.error('mode', JSON.stringify(mode), 'mark or remove');
+	},
+};

@@ -1,0 +1,245 @@
+// Envoy's `HttpConnectionManager`, compiled: from its message to settings, and from a connection to
+// an HttpConnection that reads them.
+
+import { isIPv4, isIPv6 } from 'node:net';
+import { HttpProtocolOptions_HeadersWithUnderscoresAction as Underscores } from '../../generated/envoy/config/core/v3/protocol_pb.ts';
+import {
+	HttpConnectionManager_CodecType as CodecType,
+	HttpConnectionManager_ForwardClientCertDetails as ForwardDetails,
+	type HttpConnectionManager,
+	HttpConnectionManagerSchema,
+	HttpConnectionManager_ServerHeaderTransformation as ServerHeader,
+	HttpConnectionManager_PathWithEscapedSlashesAction as SlashesAction,
+} from '../../generated/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts';
+import { compileAccessLogs } from '../access-log/compile-access-log.ts';
+import { compileCidrRanges } from '../cidr.ts';
+import { durationMs } from '../duration-ms.ts';
+import { compileRouteConfiguration } from '../route/route-compiler.ts';
+import { type RouteSource, staticRouteSource } from '../route/route-source.ts';
+import type { TypedConfig } from '../typed-config.ts';
+import { HttpConnection, type SettingsSlot } from './http-connection.ts';
+import { HTTP_FIELDS } from './http-fields.ts';
+import type { ForwardClientCert, HttpSettings } from './http-settings.ts';
+import { HttpStats } from './http-stats.ts';
+import type { ConnectionInfo, NetworkFilter, ServedConnection } from './network-filter.ts';
+import type { NetworkFilterContext } from './network-filter-context.ts';
+
+export const HTTP_CONNECTION_MANAGER_TYPE =
+	'type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
+
+const HEADER_KIB_DEFAULT = 60;
+const HEADERS_DEFAULT = 100;
+const IDLE_TIMEOUT_MS_DEFAULT = 3_600_000;
+const STREAM_IDLE_TIMEOUT_MS_DEFAULT = 300_000;
+
+/** @throws ConfigError */
+export function compileHttpConnectionManager(config: TypedConfig, context: NetworkFilterContext): NetworkFilter {
+	const message = config.message(HttpConnectionManagerSchema, HTTP_FIELDS);
+	if (message.codecType !== CodecType.AUTO && message.codecType !== CodecType.HTTP1) {
+		throw config.error('codec_type', CodecType[message.codecType], 'AUTO or HTTP1: weft does not serve others yet');
+	}
+	if (message.statPrefix === '') throw config.error('stat_prefix', undefined, 'a name for its statistics');
+	const routes = routeSource(message, config, context);
+	try {
+		return new HttpConnectionManagerFilter(settingsOf(message, routes, config, context), context);
+	} catch (error) {
+		routes.release();
+		throw error;
+	}
+}
+
+class HttpConnectionManagerFilter implements NetworkFilter {
+	readonly kind = 'http';
+	readonly ready: Promise<void>;
+	private slot: SettingsSlot;
+	private readonly settings: HttpSettings;
+
+	constructor(
+		settings: HttpSettings,
+		private readonly context: NetworkFilterContext,
+	) {
+		this.settings = settings;
+		this.slot = { current: settings };
+		this.ready = settings.routes.ready;
+	}
+
+	serve(info: ConnectionInfo): ServedConnection {
+		return new HttpConnection(this.slot, info, this.context);
+	}
+
+	handOver(next: NetworkFilter): boolean {
+		if (!(next instanceof HttpConnectionManagerFilter)) return false;
+		// All generations of a chain share one slot, which its connections read at each request.
+		this.slot.current = next.settings;
+		next.slot = this.slot;
+		return true;
+	}
+
+	release(): void {
+		this.settings.routes.release();
+	}
+}
+
+function routeSource(message: HttpConnectionManager, config: TypedConfig, context: NetworkFilterContext): RouteSource {
+	const specifier = message.routeSpecifier;
+	switch (specifier.case) {
+		case 'routeConfig': {
+			const at = `${config.object}: ${config.field}.route_config`;
+			return staticRouteSource(compileRouteConfiguration(specifier.value, context.filters.compileRouteConfig, at));
+		}
+		case 'rds': {
+			const { configSource, routeConfigName } = specifier.value;
+			if (routeConfigName === '') throw config.error('rds.route_config_name', undefined, 'a name');
+			if (configSource === undefined) throw config.error('rds.config_source', undefined, 'a source');
+			return context.routeConfigs.subscribe(
+				routeConfigName,
+				configSource,
+				config.object,
+				`${config.field}.rds.config_source`,
+			);
+		}
+		default:
+			throw config.error('', undefined, 'one of route_config, rds');
+	}
+}
+
+function settingsOf(
+	message: HttpConnectionManager,
+	routes: RouteSource,
+	config: TypedConfig,
+	context: NetworkFilterContext,
+): HttpSettings {
+	const { chain, router } = context.filters.compileChain(
+		message.httpFilters,
+		{
+			statPrefix: message.statPrefix,
+			registry: context.registry,
+			clock: context.clock,
+			random: context.random,
+			clusters: context.clusters,
+			listenerName: context.listenerName,
+			direction: context.direction,
+		},
+		config.object,
+		`${config.field}.http_filters`,
+	);
+	const common = message.commonHttpProtocolOptions;
+	const http1 = message.httpProtocolOptions;
+	const headerKib = message.maxRequestHeadersKb ?? HEADER_KIB_DEFAULT;
+	if (headerKib < 1 || headerKib > 8192) throw config.error('max_request_headers_kb', String(headerKib), '1 to 8192');
+	const upgrades = new Set<string>();
+	message.upgradeConfigs.forEach((upgrade, index) => {
+		const type = upgrade.upgradeType.toLowerCase();
+		if (type === 'connect') {
+			throw config.error(
+				`upgrade_configs[${index}].upgrade_type`,
+				upgrade.upgradeType,
+				'a protocol other than CONNECT',
+			);
+		}
+		if (upgrade.enabled ?? true) upgrades.add(type);
+	});
+	return {
+		statPrefix: message.statPrefix,
+		listenerName: context.listenerName,
+		routes,
+		filters: chain,
+		router,
+		accessLogs: compileAccessLogs(message.accessLog, context.logFiles, config.object, `${config.field}.access_log`),
+		stats: new HttpStats(context.registry, message.statPrefix),
+		serverName: message.serverName === '' ? 'weft' : message.serverName,
+		serverHeader: serverHeader(message.serverHeaderTransformation),
+		requestTimeoutMs: durationMs(message.requestTimeout) ?? 0,
+		streamIdleTimeoutMs: durationMs(message.streamIdleTimeout) ?? STREAM_IDLE_TIMEOUT_MS_DEFAULT,
+		idleTimeoutMs: durationMs(common?.idleTimeout) ?? IDLE_TIMEOUT_MS_DEFAULT,
+		maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
+		maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,
+		requestsPerConnectionMax: common?.maxRequestsPerConnection ?? 0,
+		requestHeaderBytesMax: headerKib * 1024,
+		requestHeadersMax: common?.maxHeadersCount ?? HEADERS_DEFAULT,
+		acceptHttp10: http1?.acceptHttp10 ?? false,
+		defaultHostForHttp10: http1?.defaultHostForHttp10 ?? '',
+		bufferLimitBytes: context.bufferLimitBytes,
+		useRemoteAddress: message.useRemoteAddress ?? false,
+		trustedHops: message.xffNumTrustedHops,
+		skipForwardedForAppend: message.skipXffAppend,
+		isInternalAddress: internalAddresses(message, config),
+		via: message.via,
+		generateRequestId: message.generateRequestId ?? true,
+		preserveExternalRequestId: message.preserveExternalRequestId,
+		requestIdInResponse: message.alwaysSetRequestIdInResponse,
+		forwardClientCert: forwardClientCert(message.forwardClientCertDetails),
+		clientCertFields: {
+			subject: message.setCurrentClientCertDetails?.subject ?? false,
+			uri: message.setCurrentClientCertDetails?.uri ?? false,
+			dns: message.setCurrentClientCertDetails?.dns ?? false,
+		},
+		normalizePath: message.normalizePath ?? false,
+		mergeSlashes: message.mergeSlashes,
+		escapedSlashes: escapedSlashes(message, config),
+		stripPort:
+			message.stripPortMode.case === 'stripAnyHostPort' && message.stripPortMode.value
+				? 'any'
+				: message.stripMatchingHostPort
+					? 'matching'
+					: 'no',
+		upgrades,
+		underscores: underscores(common?.headersWithUnderscoresAction ?? Underscores.ALLOW),
+	};
+}
+
+function serverHeader(transformation: ServerHeader): HttpSettings['serverHeader'] {
+	switch (transformation) {
+		case ServerHeader.APPEND_IF_ABSENT:
+			return 'append_if_absent';
+		case ServerHeader.PASS_THROUGH:
+			return 'pass_through';
+		default:
+			return 'overwrite';
+	}
+}
+
+function forwardClientCert(details: ForwardDetails): ForwardClientCert {
+	switch (details) {
+		case ForwardDetails.FORWARD_ONLY:
+			return 'forward_only';
+		case ForwardDetails.APPEND_FORWARD:
+			return 'append_forward';
+		case ForwardDetails.SANITIZE_SET:
+			return 'sanitize_set';
+		case ForwardDetails.ALWAYS_FORWARD_ONLY:
+			return 'always_forward_only';
+		default:
+			return 'sanitize';
+	}
+}
+
+function escapedSlashes(message: HttpConnectionManager, config: TypedConfig): HttpSettings['escapedSlashes'] {
+	switch (message.pathWithEscapedSlashesAction) {
+		case SlashesAction.REJECT_REQUEST:
+			return 'reject';
+		case SlashesAction.UNESCAPE_AND_FORWARD:
+			return 'unescape';
+		case SlashesAction.UNESCAPE_AND_REDIRECT:
+			throw config.error(
+				'path_with_escaped_slashes_action',
+				'UNESCAPE_AND_REDIRECT',
+				'KEEP_UNCHANGED, REJECT_REQUEST or UNESCAPE_AND_FORWARD',
+			);
+		default:
+			return 'keep';
+	}
+}
+
+function underscores(action: Underscores): HttpSettings['underscores'] {
+	if (action === Underscores.REJECT_REQUEST) return 'reject';
+	return action === Underscores.DROP_HEADER ? 'drop' : 'allow';
+}
+
+/** Without a configuration no address is internal, as in Envoy since 1.35. */
+function internalAddresses(message: HttpConnectionManager, config: TypedConfig): (host: string) => boolean {
+	const ranges = message.internalAddressConfig?.cidrRanges ?? [];
+	if (ranges.length === 0) return () => false;
+	const contains = compileCidrRanges(ranges, config.object, `${config.field}.internal_address_config.cidr_ranges`);
+	return (host) => (isIPv4(host) || isIPv6(host)) && contains(host);
+}

@@ -1,0 +1,235 @@
+// One downstream HTTP connection: a codec fed from the socket, the exchanges on it, and one timer
+// for all their deadlines. Everything that comes in from the socket or the timer is entered through
+// a boundary: a fault of ours closes this connection, and only this one.
+
+import type { CodecTransport, ServerCodec, ServerCodecEvents } from '../../http/codec.ts';
+import type { RequestListener, ServerStream } from '../../http/stream.ts';
+import { Http1ServerCodec } from '../../http1/server-codec.ts';
+import type { Connection, ConnectionHandler } from '../../net/network.ts';
+import type { Clock, Timer } from '../../std/clock.ts';
+import type { WeftError } from '../../std/errors.ts';
+import { Logger } from '../../std/log.ts';
+import type { Random } from '../../std/random.ts';
+import { type ExchangeHome, HttpExchange } from './http-exchange.ts';
+import type { HttpSettings } from './http-settings.ts';
+import type { ConnectionInfo, ServedConnection } from './network-filter.ts';
+
+const log = new Logger('http');
+const NEVER = Number.POSITIVE_INFINITY;
+
+/** The present settings of a filter chain; an update replaces what it holds. */
+export interface SettingsSlot {
+	current: HttpSettings;
+}
+
+export interface HttpConnectionEnvironment {
+	readonly clock: Clock;
+	readonly random: Random;
+	/** The `date` header's value now. */
+	readonly date: () => string;
+}
+
+export class HttpConnection
+	implements ConnectionHandler, CodecTransport, ServerCodecEvents, ExchangeHome, ServedConnection
+{
+	readonly connection: Connection;
+	readonly clock: Clock;
+	readonly random: Random;
+	readonly protocol = 'HTTP/1.1';
+	readonly localUriSan: string;
+	private readonly codec: ServerCodec;
+	private readonly active = new Set<HttpExchange>();
+	private readonly timer: Timer;
+	private timerDueMs = NEVER;
+	private idleSinceMs: number;
+	private readonly openedMs: number;
+	private readonly settingsAtOpen: HttpSettings;
+	private draining = false;
+	private closed = false;
+
+	constructor(
+		private readonly slot: SettingsSlot,
+		private readonly info: ConnectionInfo,
+		environment: HttpConnectionEnvironment,
+	) {
+		const settings = slot.current;
+		this.connection = info.connection;
+		this.localUriSan = info.localUriSan;
+		this.clock = environment.clock;
+		this.random = environment.random;
+		this.settingsAtOpen = settings;
+		this.openedMs = this.clock.nowMs();
+		this.idleSinceMs = this.openedMs;
+		this.codec = new Http1ServerCodec(this, this, {
+			headerBytesMax: settings.requestHeaderBytesMax,
+			headersMax: settings.requestHeadersMax,
+			requestLineBytesMax: settings.requestHeaderBytesMax,
+			scheme: info.connection.tls === null ? 'http' : 'https',
+			acceptHttp10: settings.acceptHttp10,
+			defaultHostForHttp10: settings.defaultHostForHttp10,
+			requestsMax: settings.requestsPerConnectionMax,
+			date: environment.date,
+		});
+		const first = this.connectionDueMs();
+		this.timerDueMs = first;
+		this.timer = this.clock.after(Math.min(first - this.openedMs, TIMER_MAX_MS), () =>
+			this.guard(() => this.onTimer()),
+		);
+		settings.stats.connectionsTotal.inc();
+		settings.stats.connectionsActive.inc();
+		info.connection.handler = this;
+	}
+
+	drain(): void {
+		if (this.draining || this.closed) return;
+		this.draining = true;
+		this.settingsAtOpen.stats.drainCloses.inc();
+		this.guard(() => this.codec.startDrain());
+	}
+
+	close(how: 'flush' | 'reset' = 'reset'): void {
+		if (this.closed) return;
+		if (how === 'flush') this.connection.end();
+		else this.connection.reset();
+	}
+
+	// The socket.
+
+	onConnect(): void {}
+
+	onData(_connection: Connection, bytes: Uint8Array): void {
+		try {
+			this.codec.receive(bytes);
+		} catch (error) {
+			this.fault(error);
+		}
+	}
+
+	onDrain(): void {
+		try {
+			this.codec.transportDrained();
+		} catch (error) {
+			this.fault(error);
+		}
+	}
+
+	onEnd(): void {
+		try {
+			this.codec.receiveEnd();
+		} catch (error) {
+			this.fault(error);
+		}
+	}
+
+	onClose(_connection: Connection, error: WeftError | null): void {
+		if (this.closed) return;
+		this.closed = true;
+		this.timer.cancel();
+		try {
+			this.codec.transportClosed(error);
+		} catch (thrown) {
+			this.fault(thrown);
+		}
+		this.settingsAtOpen.stats.connectionsActive.dec();
+		this.info.onClosed();
+	}
+
+	// The codec's transport.
+
+	write(bytes: Uint8Array): boolean {
+		return this.connection.write(bytes);
+	}
+
+	pauseReading(): void {
+		this.connection.pause();
+	}
+
+	resumeReading(): void {
+		this.connection.resume();
+	}
+
+	// What the codec says.
+
+	onStream(stream: ServerStream): RequestListener {
+		const exchange = new HttpExchange(this, stream, this.slot.current, this.clock.nowMs());
+		this.active.add(exchange);
+		return exchange;
+	}
+
+	onProtocolError(error: WeftError): void {
+		this.settingsAtOpen.stats.protocolErrors.inc();
+		if (log.enabled('debug')) log.debug('a client broke the protocol', { code: error.code, message: error.message });
+	}
+
+	onIdle(): void {
+		this.idleSinceMs = this.clock.nowMs();
+		this.wakeAt(this.connectionDueMs());
+	}
+
+	// What exchanges ask for.
+
+	wakeAt(dueMs: number): void {
+		if (dueMs >= this.timerDueMs || this.closed) return;
+		this.timerDueMs = dueMs;
+		this.timer.restart(Math.min(Math.max(0, dueMs - this.clock.nowMs()), TIMER_MAX_MS));
+	}
+
+	exchangeComplete(exchange: HttpExchange): void {
+		this.active.delete(exchange);
+	}
+
+	guard(work: () => void): void {
+		try {
+			work();
+		} catch (error) {
+			this.fault(error);
+		}
+	}
+
+	private onTimer(): void {
+		if (this.closed) return;
+		const nowMs = this.clock.nowMs();
+		// Set anew below, by what is still due and by what the callbacks ask for.
+		this.timerDueMs = NEVER;
+		let dueMs = NEVER;
+		for (const exchange of this.active) dueMs = Math.min(dueMs, exchange.checkDeadlines(nowMs));
+		if (this.closed) return;
+		const { maxConnectionDurationMs, idleTimeoutMs, stats } = this.settingsAtOpen;
+		if (maxConnectionDurationMs > 0 && nowMs >= this.openedMs + maxConnectionDurationMs) this.drain();
+		if (this.closed) return;
+		if (this.active.size === 0 && idleTimeoutMs > 0 && nowMs >= this.idleSinceMs + idleTimeoutMs) {
+			stats.idleTimeouts.inc();
+			this.close('flush');
+			return;
+		}
+		this.wakeAt(Math.min(dueMs, this.connectionDueMs()));
+	}
+
+	/** When the connection itself is to be looked at. */
+	private connectionDueMs(): number {
+		const { maxConnectionDurationMs, idleTimeoutMs } = this.settingsAtOpen;
+		const idleDueMs = this.active.size === 0 && idleTimeoutMs > 0 ? this.idleSinceMs + idleTimeoutMs : NEVER;
+		const endDueMs = maxConnectionDurationMs > 0 && !this.draining ? this.openedMs + maxConnectionDurationMs : NEVER;
+		return Math.min(idleDueMs, endDueMs);
+	}
+
+	private fault(error: unknown): void {
+		log.error('a connection failed by a fault of ours and is closed', {
+			connection: this.connection.id,
+			error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+		});
+		this.settingsAtOpen.stats.faults.inc();
+		for (const exchange of [...this.active]) {
+			try {
+				exchange.break();
+			} catch {
+				// It is what failed; its connection goes anyway.
+				this.active.delete(exchange);
+			}
+		}
+		if (!this.closed) this.connection.reset();
+	}
+}
+
+/** Longer waits are cut into pieces of this: timers of the platform take no more than 2^31 ms. */
+const TIMER_MAX_MS = 2 ** 30;

@@ -1,0 +1,399 @@
+// The exchange as the connection manager drives it: the downstream stream on one side, filters and
+// the router on the other.
+//
+//   client ──onHead──▶ headers checked ──▶ route ──▶ request filters ──▶ router
+//   client ◀─────────── response filters (reverse) ◀──────────────────── router, or sendLocalReply
+//
+// It is over (`complete`) when the response has ended or the stream was reset, whichever side did it.
+
+import { getHeader, type HeaderList, removeHeader, setHeader } from '../../http/headers.ts';
+import type { RequestHead, RequestListener, ResetReason, ResponseHead, ServerStream } from '../../http/stream.ts';
+import type { Connection } from '../../net/network.ts';
+import type { Clock } from '../../std/clock.ts';
+import type { WeftError } from '../../std/errors.ts';
+import type { Random } from '../../std/random.ts';
+import { Exchange, PauseReason, type RequestSink } from '../http-filters/exchange.ts';
+import type { Route } from '../route/route.ts';
+import { ResponseFlag } from '../stream-info.ts';
+import type { HttpSettings } from './http-settings.ts';
+import { localReplyHead } from './local-reply.ts';
+import { prepareRequest, REQUEST_OK } from './prepare-request.ts';
+
+const NEVER = Number.POSITIVE_INFINITY;
+
+/** What an exchange needs of the connection that it is on. */
+export interface ExchangeHome {
+	readonly connection: Connection;
+	readonly clock: Clock;
+	readonly random: Random;
+	/** `HTTP/1.1` or `HTTP/2`. */
+	readonly protocol: string;
+	/** URI SAN of our own certificate on this connection; empty without TLS. */
+	readonly localUriSan: string;
+	wakeAt(dueMs: number): void;
+	exchangeComplete(exchange: HttpExchange): void;
+	/** Runs `work` so that what it throws closes this connection only. */
+	guard(work: () => void): void;
+}
+
+export class HttpExchange extends Exchange implements RequestListener {
+	readonly clock: Clock;
+	readonly random: Random;
+	readonly bufferLimitBytes: number;
+	private sink: RequestSink | null = null;
+	/** The next filter to see the request's head. */
+	private nextFilter = 0;
+	private pauses = 0;
+	/** What came in while a filter had the request paused. */
+	private heldChunks: Uint8Array[] | null = null;
+	private heldBytes = 0;
+	private heldTrailers: HeaderList | null = null;
+	private lastMoveMs: number;
+	private readonly idleMs: number;
+	private filterDueMs = NEVER;
+	private filterCallback: (() => void) | null = null;
+	private requestDueMs = NEVER;
+	private durationDueMs = NEVER;
+
+	constructor(
+		private readonly home: ExchangeHome,
+		private readonly stream: ServerStream,
+		readonly settings: HttpSettings,
+		startMs: number,
+	) {
+		super(home.connection, settings.listenerName, startMs, home.clock.wallMs());
+		this.clock = home.clock;
+		this.random = home.random;
+		this.protocol = home.protocol;
+		this.bufferLimitBytes = settings.bufferLimitBytes;
+		this.lastMoveMs = startMs;
+		this.idleMs = settings.streamIdleTimeoutMs;
+		settings.stats.requestsTotal.inc();
+		settings.stats.requestsActive.inc();
+	}
+
+	onHead(head: RequestHead, end: boolean): void {
+		const { settings } = this;
+		this.requestHead = head;
+		if (end) this.endRequest();
+		if (settings.requestTimeoutMs > 0 && !end) this.requestDueMs = this.startMs + settings.requestTimeoutMs;
+		if (settings.maxStreamDurationMs > 0) this.durationDueMs = this.startMs + settings.maxStreamDurationMs;
+		this.home.wakeAt(this.nextDueMs());
+		const refused = prepareRequest(this, settings, this.home.localUriSan);
+		if (refused !== REQUEST_OK) {
+			this.sendLocalReply(refused.status, refused.body, refused.flags, refused.details, refused.headers);
+			return;
+		}
+		if (!end && getHeader(head.headers, 'expect')?.toLowerCase() === '100-continue') {
+			removeHeader(head.headers, 'expect');
+			this.stream.writeHead({ status: 100, headers: [] }, false);
+		}
+		const table = settings.routes.table;
+		const route = table === null || head.method === 'CONNECT' ? null : table.route(head, this.random);
+		this.setRoute(route);
+		this.runRequestHead();
+	}
+
+	onData(bytes: Uint8Array, end: boolean): void {
+		if (this.complete) return;
+		this.bytesReceived += bytes.byteLength;
+		this.lastMoveMs = this.clock.nowMs();
+		if (end) this.endRequest();
+		if (this.sink === null) this.hold(bytes);
+		else this.passData(bytes, end);
+	}
+
+	onTrailers(trailers: HeaderList): void {
+		if (this.complete) return;
+		this.lastMoveMs = this.clock.nowMs();
+		this.endRequest();
+		if (this.sink === null) this.heldTrailers = trailers;
+		else this.passTrailers(trailers);
+	}
+
+	onReset(reason: ResetReason, _error: WeftError | null): void {
+		if (this.complete) return;
+		this.settings.stats.receivedResets.inc();
+		if (reason === 'protocol_error') {
+			this.responseFlags |= ResponseFlag.downstreamProtocolError;
+			this.responseCodeDetails = 'http1.codec_error';
+		} else {
+			this.responseFlags |= ResponseFlag.downstreamConnectionTermination;
+			this.responseCodeDetails = 'downstream_remote_disconnect';
+		}
+		this.sink?.abandon();
+		this.finish();
+	}
+
+	onDrain(): void {
+		if (this.complete) return;
+		this.lastMoveMs = this.clock.nowMs();
+		this.sink?.onDownstreamDrain();
+	}
+
+	sendLocalReply(
+		status: number,
+		body: string,
+		flags: number,
+		details: string,
+		extraHeaders: HeaderList | null = null,
+	): void {
+		if (this.complete) return;
+		if (this.responseStarted || this.localReply) {
+			this.resetDownstream(flags, details);
+			return;
+		}
+		this.localReply = true;
+		this.responseFlags |= flags;
+		this.responseCodeDetails = details;
+		if ((flags & ResponseFlag.noRouteFound) !== 0) this.settings.stats.noRoute.inc();
+		if ((flags & ResponseFlag.noClusterFound) !== 0) this.settings.stats.noCluster.inc();
+		this.sink?.abandon();
+		const reply = localReplyHead(this.requestHead, status, body, extraHeaders);
+		const withBody = reply.body.byteLength > 0 && this.requestHead.method !== 'HEAD';
+		this.sendResponseHead(reply.head, !withBody);
+		if (withBody) this.sendResponseData(reply.body, true);
+	}
+
+	resumeRequest(): void {
+		if (this.complete || (this.pauses & PauseReason.filter) === 0) return;
+		this.home.guard(() => {
+			this.runRequestHead();
+		});
+	}
+
+	after(delayMs: number, callback: () => void): void {
+		this.filterCallback = callback;
+		this.filterDueMs = this.clock.nowMs() + delayMs;
+		this.home.wakeAt(this.filterDueMs);
+	}
+
+	sendResponseHead(head: ResponseHead, end: boolean): void {
+		if (this.complete) return;
+		this.lastMoveMs = this.clock.nowMs();
+		if (head.status < 200 && head.status !== 101) {
+			// Expect was answered here already.
+			if (head.status !== 100) this.stream.writeHead(head, false);
+			return;
+		}
+		const { settings } = this;
+		this.responseHead = head;
+		this.status = head.status;
+		if (settings.serverHeader === 'overwrite') setHeader(head.headers, 'server', settings.serverName);
+		else if (settings.serverHeader === 'append_if_absent' && getHeader(head.headers, 'server') === undefined) {
+			head.headers.push('server', settings.serverName);
+		}
+		if (settings.requestIdInResponse) this.echoRequestId(head);
+		const hooks = settings.filters.responseHead;
+		for (let i = 0; i < hooks.length; i++) {
+			hooks[i]!.onResponseHead(this, head, end);
+			if (this.complete) return;
+		}
+		this.responseStarted = true;
+		this.status = head.status;
+		settings.stats.countStatus(head.status);
+		this.stream.writeHead(head, end);
+		if (end) this.finish();
+	}
+
+	sendResponseData(bytes: Uint8Array, end: boolean): boolean {
+		if (this.complete) return true;
+		const hooks = this.settings.filters.responseData;
+		let out = bytes;
+		for (let i = 0; i < hooks.length; i++) {
+			out = hooks[i]!.onResponseData(this, out, end);
+			if (this.complete) return true;
+		}
+		this.bytesSent += out.byteLength;
+		this.lastMoveMs = this.clock.nowMs();
+		const wantsMore = this.stream.writeData(out, end);
+		if (end) this.finish();
+		return wantsMore;
+	}
+
+	sendResponseTrailers(trailers: HeaderList): void {
+		if (this.complete) return;
+		this.responseTrailers = trailers;
+		const hooks = this.settings.filters.responseTrailers;
+		for (let i = 0; i < hooks.length; i++) {
+			hooks[i]!.onResponseTrailers(this, trailers);
+			if (this.complete) return;
+		}
+		this.stream.writeTrailers(trailers);
+		this.finish();
+	}
+
+	resetDownstream(flags: number, details: string): void {
+		if (this.complete) return;
+		this.responseFlags |= flags;
+		this.responseCodeDetails = details;
+		this.settings.stats.sentResets.inc();
+		this.sink?.abandon();
+		this.stream.reset('local');
+		this.finish();
+	}
+
+	holdRequest(reason: number): void {
+		if (this.complete || this.requestEnded) return;
+		if (this.pauses === 0) this.stream.pause();
+		this.pauses |= reason;
+	}
+
+	releaseRequest(reason: number): void {
+		if ((this.pauses & reason) === 0) return;
+		this.pauses &= ~reason;
+		if (this.pauses === 0 && !this.complete) this.stream.resume();
+	}
+
+	wakeAt(dueMs: number): void {
+		this.home.wakeAt(dueMs);
+	}
+
+	/** Acts on what is due; returns when to ask again. */
+	checkDeadlines(nowMs: number): number {
+		if (this.complete) return NEVER;
+		if (nowMs >= this.filterDueMs) {
+			const callback = this.filterCallback;
+			this.filterDueMs = NEVER;
+			this.filterCallback = null;
+			callback?.();
+			if (this.complete) return NEVER;
+		}
+		if (nowMs >= this.requestDueMs && !this.requestEnded) {
+			this.settings.stats.requestTimeouts.inc();
+			this.sendLocalReply(408, 'request timeout', 0, 'request_overall_timeout');
+			return NEVER;
+		}
+		if (nowMs >= this.durationDueMs) {
+			this.overDue(ResponseFlag.durationTimeout, 'max_duration_timeout', 408);
+			return NEVER;
+		}
+		if (this.idleLimitMs() > 0 && nowMs >= this.lastMoveMs + this.idleLimitMs()) {
+			this.settings.stats.streamIdleTimeouts.inc();
+			this.overDue(ResponseFlag.streamIdleTimeout, 'stream_idle_timeout', this.requestEnded ? 504 : 408);
+			return NEVER;
+		}
+		const sinkDueMs = this.sink === null ? NEVER : this.sink.checkDeadlines(nowMs);
+		return this.complete ? NEVER : Math.min(sinkDueMs, this.nextDueMs());
+	}
+
+	/** A bug was caught: nothing more is done for this exchange. */
+	break(): void {
+		this.resetDownstream(ResponseFlag.localReset, 'internal_fault');
+	}
+
+	private setRoute(route: Route | null): void {
+		this.route = route;
+		if (route === null) return;
+		this.routeName = route.name;
+		this.virtualHostName = route.virtualHost.name;
+	}
+
+	private runRequestHead(): void {
+		const hooks = this.settings.filters.requestHead;
+		while (this.nextFilter < hooks.length) {
+			const hook = hooks[this.nextFilter]!;
+			this.nextFilter += 1;
+			const status = hook.onRequestHead(this, this.requestEnded && this.heldBytes === 0);
+			if (this.complete || status === 'stop') return;
+			if (status === 'pause') {
+				this.holdRequest(PauseReason.filter);
+				// Also when nothing is left to be held back, so that `resumeRequest` knows.
+				this.pauses |= PauseReason.filter;
+				return;
+			}
+		}
+		const held = this.heldChunks;
+		const trailers = this.heldTrailers;
+		this.heldChunks = null;
+		this.heldTrailers = null;
+		const ended = this.requestEnded;
+		// What was held goes first, so that the router does not take the request for one without a body.
+		this.sink = this.settings.router.begin(this, ended && held === null && trailers === null);
+		if (held !== null) {
+			for (let i = 0; i < held.length && !this.complete; i++) {
+				this.passData(held[i]!, ended && trailers === null && i === held.length - 1);
+			}
+		}
+		if (trailers !== null && !this.complete) this.passTrailers(trailers);
+		this.releaseRequest(PauseReason.filter);
+	}
+
+	private passData(bytes: Uint8Array, end: boolean): void {
+		const hooks = this.settings.filters.requestData;
+		let out = bytes;
+		for (let i = 0; i < hooks.length; i++) {
+			out = hooks[i]!.onRequestData(this, out, end);
+			if (this.complete) return;
+		}
+		this.sink?.onData(out, end);
+	}
+
+	private passTrailers(trailers: HeaderList): void {
+		const hooks = this.settings.filters.requestTrailers;
+		for (let i = 0; i < hooks.length; i++) {
+			hooks[i]!.onRequestTrailers(this, trailers);
+			if (this.complete) return;
+		}
+		this.sink?.onTrailers(trailers);
+	}
+
+	/** The transport is paused, so that only what one read brought can gather; the bound is for one that does not obey. */
+	private hold(bytes: Uint8Array): void {
+		this.heldBytes += bytes.byteLength;
+		if (this.heldBytes > this.bufferLimitBytes) {
+			this.sendLocalReply(413, 'Payload Too Large', 0, 'request_payload_too_large');
+			return;
+		}
+		this.heldChunks ??= [];
+		this.heldChunks.push(bytes.slice());
+	}
+
+	private endRequest(): void {
+		this.requestEnded = true;
+		this.requestEndMs = this.clock.nowMs();
+	}
+
+	private overDue(flags: number, details: string, status: number): void {
+		if (this.responseStarted) this.resetDownstream(flags, details);
+		else this.sendLocalReply(status, 'stream timeout', flags, details);
+	}
+
+	private idleLimitMs(): number {
+		const action = this.route?.action;
+		if (action?.kind === 'forward' && action.idleTimeoutMs !== null) return action.idleTimeoutMs;
+		return this.idleMs;
+	}
+
+	private nextDueMs(): number {
+		const idleLimitMs = this.idleLimitMs();
+		const idleDueMs = idleLimitMs > 0 ? this.lastMoveMs + idleLimitMs : NEVER;
+		return Math.min(idleDueMs, this.requestDueMs, this.durationDueMs, this.filterDueMs);
+	}
+
+	private echoRequestId(head: ResponseHead): void {
+		const id = getHeader(this.requestHead.headers, 'x-request-id');
+		if (id !== undefined) setHeader(head.headers, 'x-request-id', id);
+	}
+
+	private finish(): void {
+		if (this.complete) return;
+		const { settings } = this;
+		this.complete = true;
+		this.endMs = this.clock.nowMs();
+		this.heldChunks = null;
+		if (this.pauses !== 0) {
+			// The rest of a request that was answered early is the codec's to drop.
+			this.pauses = 0;
+			this.stream.resume();
+		}
+		settings.stats.requestsActive.dec();
+		settings.stats.requestsCompleted.inc();
+		settings.stats.requestMs.observe(this.endMs - this.startMs);
+		const hooks = settings.filters.complete;
+		for (let i = 0; i < hooks.length; i++) hooks[i]!.onComplete(this);
+		const logs = settings.accessLogs;
+		for (let i = 0; i < logs.length; i++) logs[i]!.log(this);
+		this.home.exchangeComplete(this);
+	}
+}

@@ -1,0 +1,82 @@
+// The fields of the HTTP connection manager and its parts that weft reads, or that change nothing
+// for users; all others are refused.
+
+import type { SupportedFields } from '../field-check.ts';
+import { ROUTE_FIELDS } from '../route/route-fields.ts';
+
+const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
+const CORE = 'envoy.config.core.v3';
+
+export const HTTP_FIELDS: SupportedFields = {
+	...ROUTE_FIELDS,
+	[`${HCM}.HttpConnectionManager`]: [
+		'codec_type',
+		'stat_prefix',
+		'rds',
+		'route_config',
+		'http_filters',
+		'common_http_protocol_options',
+		'http_protocol_options',
+		// Read when HTTP/2 is served; until then a codec_type that needs it is refused.
+		'http2_protocol_options',
+		'server_name',
+		'server_header_transformation',
+		'max_request_headers_kb',
+		'stream_idle_timeout',
+		'request_timeout',
+		// How long Envoy spreads connection closes while draining, and lingers after a close: ours are prompt.
+		'drain_timeout',
+		'delayed_close_timeout',
+		'access_log',
+		'use_remote_address',
+		'xff_num_trusted_hops',
+		'internal_address_config',
+		'skip_xff_append',
+		'via',
+		'generate_request_id',
+		'preserve_external_request_id',
+		'always_set_request_id_in_response',
+		'forward_client_cert_details',
+		'set_current_client_cert_details',
+		'upgrade_configs',
+		'normalize_path',
+		'merge_slashes',
+		'path_with_escaped_slashes_action',
+		'strip_matching_host_port',
+		'strip_any_host_port',
+		// What a malformed message does to its connection: always closed on HTTP/1.1, as Envoy's default.
+		'stream_error_on_invalid_http_message',
+		'flush_access_log_on_new_request',
+	],
+	[`${HCM}.HttpConnectionManager.InternalAddressConfig`]: ['cidr_ranges', 'unix_sockets'],
+	[`${HCM}.HttpConnectionManager.SetCurrentClientCertDetails`]: ['subject', 'dns', 'uri'],
+	[`${HCM}.HttpConnectionManager.UpgradeConfig`]: ['upgrade_type', 'enabled'],
+	[`${HCM}.Rds`]: ['config_source', 'route_config_name'],
+	[`${HCM}.HttpFilter`]: ['name', 'typed_config', 'is_optional', 'disabled'],
+	[`${CORE}.HttpProtocolOptions`]: [
+		'idle_timeout',
+		'max_connection_duration',
+		'max_headers_count',
+		'max_stream_duration',
+		'headers_with_underscores_action',
+		'max_requests_per_connection',
+	],
+	[`${CORE}.Http1ProtocolOptions`]: [
+		'allow_absolute_url',
+		'accept_http_10',
+		'default_host_for_http_10',
+		'enable_trailers',
+		'override_stream_error_on_invalid_http_message',
+		'use_balsa_parser',
+	],
+	[`${CORE}.CidrRange`]: '*',
+	[`${CORE}.ConfigSource`]: [
+		'path',
+		'path_config_source',
+		'ads',
+		'api_config_source',
+		'initial_fetch_timeout',
+		'resource_api_version',
+	],
+	'envoy.config.accesslog.v3.AccessLog': ['name', 'typed_config'],
+};

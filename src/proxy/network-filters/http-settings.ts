@@ -1,0 +1,57 @@
+// A compiled `HttpConnectionManager`: everything its connections and exchanges read, immutable.
+
+import type { AccessLog } from '../access-log/access-log.ts';
+import type { HttpFilterChain } from '../http-filters/filter.ts';
+import type { Router } from '../http-filters/router.ts';
+import type { RouteSource } from '../route/route-source.ts';
+import type { HttpStats } from './http-stats.ts';
+
+export type ForwardClientCert = 'sanitize' | 'forward_only' | 'append_forward' | 'sanitize_set' | 'always_forward_only';
+
+export interface HttpSettings {
+	readonly statPrefix: string;
+	readonly listenerName: string;
+	readonly routes: RouteSource;
+	readonly filters: HttpFilterChain;
+	readonly router: Router;
+	readonly accessLogs: readonly AccessLog[];
+	readonly stats: HttpStats;
+	/** Value of the `server` header; empty: none is set. Default `weft`. */
+	readonly serverName: string;
+	readonly serverHeader: 'overwrite' | 'append_if_absent' | 'pass_through';
+	/** 0: no limit. Default 0. */
+	readonly requestTimeoutMs: number;
+	/** Nothing moved on a stream. Default 300000. */
+	readonly streamIdleTimeoutMs: number;
+	/** A connection without a stream. Default 3600000. */
+	readonly idleTimeoutMs: number;
+	readonly maxConnectionDurationMs: number;
+	readonly maxStreamDurationMs: number;
+	/** 0: no limit. */
+	readonly requestsPerConnectionMax: number;
+	readonly requestHeaderBytesMax: number;
+	readonly requestHeadersMax: number;
+	readonly acceptHttp10: boolean;
+	readonly defaultHostForHttp10: string;
+	/** Bytes of a request that may be kept. Listener `per_connection_buffer_limit_bytes`, default 1 MiB. */
+	readonly bufferLimitBytes: number;
+	readonly useRemoteAddress: boolean;
+	readonly trustedHops: number;
+	readonly skipForwardedForAppend: boolean;
+	/** Addresses whose requests are trusted with `x-envoy-*` request headers. */
+	readonly isInternalAddress: (host: string) => boolean;
+	readonly via: string;
+	readonly generateRequestId: boolean;
+	readonly preserveExternalRequestId: boolean;
+	readonly requestIdInResponse: boolean;
+	readonly forwardClientCert: ForwardClientCert;
+	readonly clientCertFields: { readonly subject: boolean; readonly uri: boolean; readonly dns: boolean };
+	readonly normalizePath: boolean;
+	readonly mergeSlashes: boolean;
+	readonly escapedSlashes: 'keep' | 'reject' | 'unescape';
+	readonly stripPort: 'no' | 'matching' | 'any';
+	/** `websocket` and the like, lower case. */
+	readonly upgrades: ReadonlySet<string>;
+	/** Headers with `_` in their names. */
+	readonly underscores: 'allow' | 'reject' | 'drop';
+}

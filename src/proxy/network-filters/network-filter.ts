@@ -1,0 +1,35 @@
+// What ends a filter chain: takes over a connection (handshaken, if it is TLS) and serves it.
+
+import type { Connection } from '../../net/network.ts';
+
+export interface ConnectionInfo {
+	readonly connection: Connection;
+	/** First URI SAN of our own certificate on it; empty without TLS or where it has none. */
+	readonly localUriSan: string;
+	/** Called once when the connection is gone. */
+	readonly onClosed: () => void;
+}
+
+/** A connection that is being served, as its listener sees it. */
+export interface ServedConnection {
+	/** Ends when what is under way is done: no new requests, idle connections close at once. */
+	drain(): void;
+	/** Closes now. */
+	close(): void;
+}
+
+/** A compiled terminal network filter. Immutable but for `adopt`. */
+export interface NetworkFilter {
+	readonly kind: 'http' | 'tcp';
+	/** Resolves when it can serve: its routes have arrived, or were given up waiting for. */
+	readonly ready: Promise<void>;
+	/** Sets the connection's handler in this call. */
+	serve(info: ConnectionInfo): ServedConnection;
+	/**
+	 * An update of the same filter chain: connections of `this` go on with `next` from their next request.
+	 * False: they cannot, and are to be drained.
+	 */
+	handOver(next: NetworkFilter): boolean;
+	/** Gives up what it subscribed to; served connections may still read what they have. Idempotent. */
+	release(): void;
+}

@@ -1,0 +1,149 @@
+// Envoy's `TcpProxy`, compiled: which cluster a connection goes to, how long it may be idle, how
+// often a connect is tried.
+
+import {
+	type TcpProxy,
+	TcpProxySchema,
+} from '../../generated/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts';
+import type { Counter, Gauge } from '../../telemetry/registry.ts';
+import type { AccessLog } from '../access-log/access-log.ts';
+import { compileAccessLogs } from '../access-log/compile-access-log.ts';
+import { durationMs } from '../duration-ms.ts';
+import type { SupportedFields } from '../field-check.ts';
+import type { TypedConfig } from '../typed-config.ts';
+import type { ConnectionInfo, NetworkFilter, ServedConnection } from './network-filter.ts';
+import type { NetworkFilterContext } from './network-filter-context.ts';
+import { TcpSession } from './tcp-session.ts';
+import type { TcpSessionFilter } from './tcp-session-filter.ts';
+
+export const TCP_PROXY_TYPE = 'type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
+
+const TCP = 'envoy.extensions.filters.network.tcp_proxy.v3';
+
+export const TCP_PROXY_FIELDS: SupportedFields = {
+	[`${TCP}.TcpProxy`]: [
+		'stat_prefix',
+		'cluster',
+		'weighted_clusters',
+		'idle_timeout',
+		'access_log',
+		'max_connect_attempts',
+		'max_downstream_connection_duration',
+	],
+	[`${TCP}.TcpProxy.WeightedCluster`]: ['clusters'],
+	[`${TCP}.TcpProxy.WeightedCluster.ClusterWeight`]: ['name', 'weight'],
+	'envoy.config.accesslog.v3.AccessLog': ['name', 'typed_config'],
+};
+
+const IDLE_TIMEOUT_MS_DEFAULT = 3_600_000;
+/** Bytes a client may send before the upstream connection is up. */
+const EARLY_BYTES_MAX = 1024 * 1024;
+
+export interface TcpSettings {
+	readonly statPrefix: string;
+	readonly listenerName: string;
+	readonly clusters: readonly { readonly name: string; readonly weight: number }[];
+	readonly totalWeight: number;
+	/** 0: none. Default 3600000. */
+	readonly idleTimeoutMs: number;
+	readonly durationMaxMs: number;
+	/** Default 1. */
+	readonly connectAttemptsMax: number;
+	readonly earlyBytesMax: number;
+	readonly accessLogs: readonly AccessLog[];
+	readonly filters: readonly TcpSessionFilter[];
+	readonly stats: TcpStats;
+}
+
+export interface TcpStats {
+	readonly connectionsTotal: Counter;
+	readonly connectionsActive: Gauge;
+	readonly noRoute: Counter;
+	readonly bytesReceived: Counter;
+	readonly bytesSent: Counter;
+	readonly idleTimeouts: Counter;
+	/** A bug that closed one connection. */
+	readonly faults: Counter;
+}
+
+/** @throws ConfigError */
+export function compileTcpProxy(
+	config: TypedConfig,
+	filters: readonly TcpSessionFilter[],
+	context: NetworkFilterContext,
+): NetworkFilter {
+	const message = config.message(TcpProxySchema, TCP_PROXY_FIELDS);
+	if (message.statPrefix === '') throw config.error('stat_prefix', undefined, 'a name for its statistics');
+	return new TcpProxyFilter(settingsOf(message, config, filters, context), context);
+}
+
+class TcpProxyFilter implements NetworkFilter {
+	readonly kind = 'tcp';
+	readonly ready = Promise.resolve();
+
+	constructor(
+		private readonly settings: TcpSettings,
+		private readonly context: NetworkFilterContext,
+	) {}
+
+	serve(info: ConnectionInfo): ServedConnection {
+		return new TcpSession(this.settings, info, this.context);
+	}
+
+	/** A connection that is being proxied keeps what it has until it ends. */
+	handOver(next: NetworkFilter): boolean {
+		return next.kind === 'tcp';
+	}
+
+	release(): void {}
+}
+
+function settingsOf(
+	message: TcpProxy,
+	config: TypedConfig,
+	filters: readonly TcpSessionFilter[],
+	context: NetworkFilterContext,
+): TcpSettings {
+	const { registry } = context;
+	const clusters = clustersOf(message, config);
+	const prefix = message.statPrefix;
+	const labels = ['envoy_tcp_prefix'];
+	const counter = (name: string, help: string): Counter => registry.counter(name, help, labels).with(prefix);
+	return {
+		statPrefix: prefix,
+		listenerName: context.listenerName,
+		clusters,
+		totalWeight: clusters.reduce((sum, cluster) => sum + cluster.weight, 0),
+		idleTimeoutMs: durationMs(message.idleTimeout) ?? IDLE_TIMEOUT_MS_DEFAULT,
+		durationMaxMs: durationMs(message.maxDownstreamConnectionDuration) ?? 0,
+		connectAttemptsMax: Math.max(1, message.maxConnectAttempts ?? 1),
+		earlyBytesMax: EARLY_BYTES_MAX,
+		accessLogs: compileAccessLogs(message.accessLog, context.logFiles, config.object, `${config.field}.access_log`),
+		filters,
+		stats: {
+			connectionsTotal: counter('envoy_tcp_downstream_cx_total', 'Downstream connections proxied as TCP'),
+			connectionsActive: registry
+				.gauge('envoy_tcp_downstream_cx_active', 'Downstream TCP connections now open', labels)
+				.with(prefix),
+			noRoute: counter('envoy_tcp_downstream_cx_no_route', 'Connections whose cluster does not exist'),
+			bytesReceived: counter('envoy_tcp_downstream_cx_rx_bytes_total', 'Bytes from downstream'),
+			bytesSent: counter('envoy_tcp_downstream_cx_tx_bytes_total', 'Bytes to downstream'),
+			idleTimeouts: counter('envoy_tcp_idle_timeout', 'Connections closed because idle'),
+			faults: counter('weft_tcp_connection_faults_total', 'Connections closed by a fault of the proxy itself'),
+		},
+	};
+}
+
+function clustersOf(message: TcpProxy, config: TypedConfig): TcpSettings['clusters'] {
+	const specifier = message.clusterSpecifier;
+	if (specifier.case === 'cluster' && specifier.value !== '') return [{ name: specifier.value, weight: 1 }];
+	if (specifier.case !== 'weightedClusters' || specifier.value.clusters.length === 0) {
+		throw config.error('', undefined, 'one of cluster, weighted_clusters');
+	}
+	return specifier.value.clusters.map((cluster, index) => {
+		const at = `weighted_clusters.clusters[${index}]`;
+		if (cluster.name === '') throw config.error(`${at}.name`, undefined, 'the name of a cluster');
+		if (cluster.weight < 1) throw config.error(`${at}.weight`, String(cluster.weight), 'at least 1');
+		return { name: cluster.name, weight: cluster.weight };
+	});
+}

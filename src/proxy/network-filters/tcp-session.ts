@@ -1,0 +1,277 @@
+// One proxied TCP connection: bytes both ways with backpressure, each direction closed by itself.
+//
+//   connecting ──connected──▶ open ──FIN of both, or an error──▶ closed
+//       │  failed: next host, up to max_connect_attempts             ▲
+//       └────────────────────────────────────────────────────────────┘
+
+import type { Connection, ConnectionHandler } from '../../net/network.ts';
+import type { Clock, Timer } from '../../std/clock.ts';
+import type { WeftError } from '../../std/errors.ts';
+import { Logger } from '../../std/log.ts';
+import { ResponseFlag, StreamInfo } from '../stream-info.ts';
+import type { Cluster, Host } from '../upstream.ts';
+import type { ConnectionInfo, ServedConnection } from './network-filter.ts';
+import type { NetworkFilterContext } from './network-filter-context.ts';
+import type { TcpSettings } from './tcp-proxy.ts';
+
+const log = new Logger('tcp');
+
+export class TcpSession implements ConnectionHandler, ServedConnection {
+	private readonly info: StreamInfo;
+	private readonly downstream: Connection;
+	private readonly clock: Clock;
+	private readonly upstream: UpstreamSide;
+	private upstreamConnection: Connection | null = null;
+	private connected = false;
+	private early: Uint8Array[] = [];
+	private earlyBytes = 0;
+	private downstreamEnded = false;
+	private upstreamEnded = false;
+	private over = false;
+	private readonly tried: Host[] = [];
+	private timer: Timer | null = null;
+	private lastMoveMs: number;
+
+	constructor(
+		private readonly settings: TcpSettings,
+		private readonly connectionInfo: ConnectionInfo,
+		private readonly context: NetworkFilterContext,
+	) {
+		const { connection } = connectionInfo;
+		this.clock = context.clock;
+		this.downstream = connection;
+		this.lastMoveMs = this.clock.nowMs();
+		this.info = new StreamInfo(connection, settings.listenerName, this.lastMoveMs, this.clock.wallMs());
+		this.info.requestedServerName = connection.tls?.serverName ?? '';
+		this.upstream = new UpstreamSide(this);
+		connection.handler = this;
+		settings.stats.connectionsTotal.inc();
+		settings.stats.connectionsActive.inc();
+		this.guard(() => this.begin());
+	}
+
+	/** A TCP connection has no requests to wait between: it lives until it ends, or the drain's time is over. */
+	drain(): void {}
+
+	close(): void {
+		this.downstream.reset();
+	}
+
+	onConnect(): void {}
+
+	onData(_connection: Connection, bytes: Uint8Array): void {
+		if (this.over) return;
+		this.info.bytesReceived += bytes.byteLength;
+		this.settings.stats.bytesReceived.inc(bytes.byteLength);
+		this.lastMoveMs = this.clock.nowMs();
+		if (!this.connected || this.upstreamConnection === null) {
+			this.keepEarly(bytes);
+			return;
+		}
+		if (!this.upstreamConnection.write(bytes)) this.downstream.pause();
+	}
+
+	onDrain(): void {
+		if (!this.over) this.upstreamConnection?.resume();
+	}
+
+	onEnd(): void {
+		if (this.over) return;
+		this.downstreamEnded = true;
+		if (this.connected) this.upstreamConnection?.end();
+	}
+
+	onClose(_connection: Connection, error: WeftError | null): void {
+		if (!this.over && (error !== null || !this.upstreamEnded)) {
+			this.info.responseFlags |= ResponseFlag.downstreamConnectionTermination;
+		}
+		if (error !== null) this.upstreamConnection?.reset();
+		else if (this.connected && this.downstreamEnded) this.upstreamConnection?.end();
+		else this.upstreamConnection?.reset();
+		this.finish();
+	}
+
+	upstreamConnect(connection: Connection): void {
+		this.connected = true;
+		this.info.upstreamTls = connection.tls;
+		this.info.upstreamFirstByteMs = this.clock.nowMs();
+		for (const filter of this.settings.filters) filter.onUpstream?.(this.info);
+		let wantsMore = true;
+		for (const bytes of this.early) wantsMore = connection.write(bytes);
+		this.early = [];
+		if (this.downstreamEnded) connection.end();
+		if (wantsMore) this.downstream.resume();
+	}
+
+	upstreamData(bytes: Uint8Array): void {
+		if (this.over) return;
+		this.info.bytesSent += bytes.byteLength;
+		this.settings.stats.bytesSent.inc(bytes.byteLength);
+		this.lastMoveMs = this.clock.nowMs();
+		if (!this.downstream.write(bytes)) this.upstreamConnection?.pause();
+	}
+
+	upstreamDrain(): void {
+		if (!this.over) this.downstream.resume();
+	}
+
+	upstreamEnd(): void {
+		if (this.over) return;
+		this.upstreamEnded = true;
+		this.downstream.end();
+	}
+
+	upstreamClose(connection: Connection, error: WeftError | null): void {
+		if (connection !== this.upstreamConnection && this.upstreamConnection !== null) return;
+		this.upstreamConnection = null;
+		if (this.over) return;
+		if (!this.connected) {
+			this.info.upstreamFailureReason = error?.message ?? 'closed';
+			this.info.responseFlags |= ResponseFlag.upstreamConnectionFailure;
+			if (this.tried.length < this.settings.connectAttemptsMax) {
+				this.connect(this.info.cluster!);
+				return;
+			}
+			if (this.settings.connectAttemptsMax > 1) this.info.responseFlags |= ResponseFlag.upstreamRetryLimitExceeded;
+			this.downstream.end();
+			this.downstream.reset();
+			return;
+		}
+		if (error !== null) {
+			this.info.responseFlags |= ResponseFlag.upstreamConnectionTermination;
+			this.downstream.reset();
+		} else if (!this.upstreamEnded) this.downstream.end();
+		this.upstreamEnded = true;
+	}
+
+	guard(work: () => void): void {
+		try {
+			work();
+		} catch (error) {
+			log.error('a connection failed by a fault of ours and is closed', {
+				connection: this.downstream.id,
+				error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+			});
+			this.settings.stats.faults.inc();
+			this.downstream.reset();
+			this.upstreamConnection?.reset();
+		}
+	}
+
+	private begin(): void {
+		for (const filter of this.settings.filters) {
+			if (filter.onOpen?.(this.info) !== false) continue;
+			this.downstream.reset();
+			return;
+		}
+		const cluster = this.context.clusters.get(this.chooseCluster());
+		if (cluster === undefined) {
+			this.settings.stats.noRoute.inc();
+			this.info.responseFlags |= ResponseFlag.noClusterFound;
+			this.downstream.reset();
+			return;
+		}
+		this.info.cluster = cluster;
+		this.armTimer();
+		this.connect(cluster);
+	}
+
+	private connect(cluster: Cluster): void {
+		const host = cluster.pick(this.tried.length === 0 ? null : { tried: this.tried });
+		if (host === null) {
+			this.info.responseFlags |= ResponseFlag.noHealthyUpstream;
+			this.downstream.reset();
+			return;
+		}
+		this.tried.push(host);
+		this.info.host = host;
+		this.info.attempts += 1;
+		if (this.info.upstreamStartMs === 0) this.info.upstreamStartMs = this.clock.nowMs();
+		this.upstreamConnection = cluster.connectTcp(host, this.upstream);
+	}
+
+	private chooseCluster(): string {
+		const { clusters, totalWeight } = this.settings;
+		let value = clusters.length === 1 ? 0 : this.context.random.below(totalWeight);
+		for (const cluster of clusters) {
+			if (value < cluster.weight) return cluster.name;
+			value -= cluster.weight;
+		}
+		return clusters[clusters.length - 1]!.name;
+	}
+
+	private keepEarly(bytes: Uint8Array): void {
+		this.earlyBytes += bytes.byteLength;
+		if (this.earlyBytes > this.settings.earlyBytesMax) {
+			this.downstream.reset();
+			return;
+		}
+		this.early.push(bytes.slice());
+		this.downstream.pause();
+	}
+
+	private armTimer(): void {
+		const { idleTimeoutMs, durationMaxMs } = this.settings;
+		if (idleTimeoutMs <= 0 && durationMaxMs <= 0) return;
+		this.timer = this.clock.after(this.nextCheckMs(this.clock.nowMs()), () => this.guard(() => this.onTimer()));
+	}
+
+	private nextCheckMs(nowMs: number): number {
+		const { idleTimeoutMs, durationMaxMs } = this.settings;
+		const idle = idleTimeoutMs > 0 ? this.lastMoveMs + idleTimeoutMs - nowMs : Number.POSITIVE_INFINITY;
+		const end = durationMaxMs > 0 ? this.info.startMs + durationMaxMs - nowMs : Number.POSITIVE_INFINITY;
+		return Math.min(2 ** 30, Math.max(0, Math.min(idle, end)));
+	}
+
+	private onTimer(): void {
+		if (this.over) return;
+		const nowMs = this.clock.nowMs();
+		const { idleTimeoutMs, durationMaxMs, stats } = this.settings;
+		const idle = idleTimeoutMs > 0 && nowMs >= this.lastMoveMs + idleTimeoutMs;
+		if (idle || (durationMaxMs > 0 && nowMs >= this.info.startMs + durationMaxMs)) {
+			if (idle) stats.idleTimeouts.inc();
+			this.info.responseFlags |= idle ? ResponseFlag.streamIdleTimeout : ResponseFlag.durationTimeout;
+			this.upstreamConnection?.reset();
+			this.downstream.reset();
+			return;
+		}
+		this.timer?.restart(this.nextCheckMs(nowMs));
+	}
+
+	private finish(): void {
+		if (this.over) return;
+		this.over = true;
+		this.early = [];
+		this.timer?.cancel();
+		this.info.endMs = this.clock.nowMs();
+		this.settings.stats.connectionsActive.dec();
+		for (const filter of this.settings.filters) filter.onComplete?.(this.info);
+		for (const accessLog of this.settings.accessLogs) accessLog.log(this.info);
+		this.connectionInfo.onClosed();
+	}
+}
+
+/** The upstream connection's callbacks, each behind the session's boundary. */
+class UpstreamSide implements ConnectionHandler {
+	constructor(private readonly session: TcpSession) {}
+
+	onConnect(connection: Connection): void {
+		this.session.guard(() => this.session.upstreamConnect(connection));
+	}
+
+	onData(_connection: Connection, bytes: Uint8Array): void {
+		this.session.upstreamData(bytes);
+	}
+
+	onDrain(): void {
+		this.session.upstreamDrain();
+	}
+
+	onEnd(): void {
+		this.session.guard(() => this.session.upstreamEnd());
+	}
+
+	onClose(connection: Connection, error: WeftError | null): void {
+		this.session.guard(() => this.session.upstreamClose(connection, error));
+	}
+}
