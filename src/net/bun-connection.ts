@@ -1,0 +1,376 @@
+// A connection on one of Bun's native sockets. It gathers the writes of a turn, keeps what the
+// kernel does not take, closes each direction by itself, and turns into TLS on demand. Bun calls
+// in through bun-socket-handlers.ts only.
+
+import { assert } from '../std/assert.ts';
+import type { Timer } from '../std/clock.ts';
+import { type ErrorOrigin, errorMessage, type WeftError } from '../std/errors.ts';
+import { brokenError, connectTimeout, handshakeError } from './bun-errors.ts';
+import { type NativeSocket, SERVER_TLS_HANDLERS, type SocketBoundary } from './bun-socket-handlers.ts';
+import { originalDestination, type PeerCredentials, peerCredentials } from './linux.ts';
+import type {
+	Address,
+	ClientTlsOptions,
+	Connection,
+	ConnectionHandler,
+	IpAddress,
+	ServerTlsOptions,
+	TlsInfo,
+} from './network.ts';
+import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
+import { checkPeer, nativeServerTls, readTlsInfo } from './tls.ts';
+import { ByteQueue, releaseSlab, SLAB_BYTES, takeSlab } from './write-buffer.ts';
+
+const LOW_WATERMARK_BYTES = WRITE_HIGH_WATERMARK_BYTES / 4;
+const HANDSHAKE_TIMEOUT_DEFAULT_MS = 15_000;
+
+// connecting ──▶ handshaking ──▶ open ──▶ closed    (plain: connecting ──▶ open; any state ──▶ closed)
+type State = 'connecting' | 'handshaking' | 'open' | 'closed';
+
+let nextId = 1;
+
+const NO_HANDLER: ConnectionHandler = {
+	onConnect() {},
+	onData() {},
+	onDrain() {},
+	onEnd() {},
+	onClose() {},
+};
+
+export class BunConnection implements Connection {
+	readonly id = nextId++;
+	handler: ConnectionHandler = NO_HANDLER;
+	tls: TlsInfo | null = null;
+	local: Address;
+	state: State;
+	private socket: NativeSocket | null = null;
+	private slab: Uint8Array | null = null;
+	private slabLength = 0;
+	private queue: ByteQueue | null = null;
+	/** `write` returned false and `onDrain` has not followed. */
+	private blocked = false;
+	private flushWanted = false;
+	private endWanted = false;
+	private endSent = false;
+	private remoteEnded = false;
+	private paused = false;
+	private dataGiven = false;
+	private timer: Timer | null = null;
+	private failure: Error | null = null;
+	private tlsOptions: ServerTlsOptions | ClientTlsOptions | null = null;
+
+	constructor(
+		readonly boundary: SocketBoundary,
+		readonly origin: ErrorOrigin,
+		readonly remote: Address,
+		local: Address,
+		accepted: NativeSocket | null,
+	) {
+		this.local = local;
+		this.socket = accepted;
+		this.state = accepted === null ? 'connecting' : 'open';
+	}
+
+	get bufferedBytes(): number {
+		return this.slabLength + (this.queue === null ? 0 : this.queue.length);
+	}
+
+	write(bytes: Uint8Array): boolean {
+		if (this.endWanted || this.state === 'closed') return true;
+		const length = bytes.length;
+		if (this.queue !== null || this.state !== 'open') {
+			this.queue ??= new ByteQueue();
+			this.queue.append(bytes);
+		} else if (this.slabLength + length <= SLAB_BYTES) {
+			this.slab ??= takeSlab();
+			this.slab.set(bytes, this.slabLength);
+			this.slabLength += length;
+			this.wantFlush();
+		} else {
+			if (this.slab !== null) this.sendSlab();
+			this.sendOrKeep(bytes, 0, length);
+		}
+		if (this.bufferedBytes <= WRITE_HIGH_WATERMARK_BYTES) return true;
+		this.blocked = true;
+		return false;
+	}
+
+	end(): void {
+		if (this.endWanted || this.state === 'closed') return;
+		this.endWanted = true;
+		this.wantFlush();
+	}
+
+	reset(): void {
+		this.closeBy(null);
+	}
+
+	pause(): void {
+		if (this.paused || this.state === 'closed') return;
+		this.paused = true;
+		if (this.state === 'open') this.socket?.pause();
+	}
+
+	resume(): void {
+		if (!this.paused || this.state === 'closed') return;
+		this.paused = false;
+		if (this.state === 'open') this.socket?.resume();
+	}
+
+	startServerTls(options: ServerTlsOptions): void {
+		assert(this.state === 'open' && this.origin === 'downstream', 'TLS starts on an accepted plain connection');
+		assert(!this.dataGiven && this.bufferedBytes === 0 && this.tls === null, 'TLS starts before any data');
+		const plain = this.socket;
+		assert(plain !== null, 'an open connection has a socket');
+		this.state = 'handshaking';
+		this.tlsOptions = options;
+		let secure: NativeSocket;
+		try {
+			[, secure] = plain.upgradeTLS<BunConnection | null>({
+				data: this,
+				tls: nativeServerTls(options),
+				socket: SERVER_TLS_HANDLERS,
+			});
+		} catch (error) {
+			// A key that does not fit its certificate, say. Found when the configuration is checked, not here.
+			this.closeBy(handshakeError(this.remote, 'local', errorMessage(error), error));
+			return;
+		}
+		this.socket = secure;
+		this.startTimer(options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS, (timeoutMs) =>
+			handshakeError(this.remote, 'downstream', `not done within ${timeoutMs} ms`),
+		);
+	}
+
+	originalDestination(): IpAddress | null {
+		const fd = this.local.kind === 'ip' && this.origin === 'downstream' ? (this.socket?.fd ?? -1) : -1;
+		return fd < 0 ? null : originalDestination(fd);
+	}
+
+	peerCredentials(): PeerCredentials | null {
+		const fd = this.local.kind === 'pipe' ? (this.socket?.fd ?? -1) : -1;
+		return fd < 0 ? null : peerCredentials(fd);
+	}
+
+	setNoDelay(on: boolean): void {
+		if (this.local.kind === 'ip') this.socket?.setNoDelay(on);
+	}
+
+	// ---- from here on: called by BunNetwork and bun-socket-handlers.ts
+
+	startConnectTimer(timeoutMs: number): void {
+		this.startTimer(timeoutMs, () => connectTimeout(this.remote, timeoutMs, this.state === 'handshaking'));
+	}
+
+	/** The outbound socket is there; with TLS its handshake begins. */
+	opened(socket: NativeSocket, local: Address, tlsOptions: ClientTlsOptions | null): void {
+		if (this.state === 'closed') {
+			// Given up while the connection was being made.
+			socket.data = null;
+			socket.terminate();
+			return;
+		}
+		assert(this.state === 'connecting', 'a connection opens once');
+		this.socket = socket;
+		this.local = local;
+		if (tlsOptions === null) {
+			this.established();
+			return;
+		}
+		this.state = 'handshaking';
+		this.tlsOptions = tlsOptions;
+	}
+
+	handshaken(socket: NativeSocket, done: boolean, chainError: Error | null): void {
+		if (this.state !== 'handshaking' || socket !== this.socket) return;
+		const options = this.tlsOptions;
+		assert(options !== null, 'a handshake has options');
+		const isServer = this.origin === 'downstream';
+		let refusal: string | null;
+		if (!done && chainError === null) {
+			this.closeBy(handshakeError(this.remote, this.origin, 'no agreement'));
+			return;
+		}
+		try {
+			const info = readTlsInfo(socket);
+			refusal = checkPeer(
+				info,
+				options,
+				isServer ? 'client' : 'server',
+				done ? null : chainError,
+				this.boundary.clock.wallMs(),
+			);
+			this.tls = info;
+		} catch (error) {
+			refusal = errorMessage(error);
+		}
+		if (refusal !== null) {
+			this.tls = null;
+			this.closeBy(handshakeError(this.remote, this.origin, refusal));
+			return;
+		}
+		this.tlsOptions = null;
+		this.established();
+	}
+
+	private established(): void {
+		this.timer?.cancel();
+		this.timer = null;
+		this.state = 'open';
+		if (this.paused) this.socket?.pause();
+		if (this.queue !== null || this.endWanted) this.wantFlush();
+		this.handler.onConnect(this);
+	}
+
+	received(bytes: Uint8Array): void {
+		if (this.state !== 'open' || this.remoteEnded) return;
+		this.dataGiven = true;
+		this.handler.onData(this, bytes);
+	}
+
+	remoteEnd(): void {
+		if (this.state === 'closed' || this.remoteEnded) return;
+		this.remoteEnded = true;
+		if (this.state !== 'open') {
+			this.closeBy(handshakeError(this.remote, this.origin, 'the peer ended the connection'));
+			return;
+		}
+		this.handler.onEnd(this);
+		// Both directions are done: give the socket back.
+		if (this.endSent && (this.state as State) !== 'closed') this.socket?.end();
+	}
+
+	/** The kernel takes bytes again. */
+	writable(): void {
+		if (this.state !== 'open') return;
+		this.flush();
+	}
+
+	/** Whether this socket is the one in use: the plain twin of a TLS socket has callbacks too. */
+	uses(socket: NativeSocket): boolean {
+		return this.socket === socket;
+	}
+
+	/** The TLS session failed; the close callback follows. */
+	broken(error: Error): void {
+		this.failure ??= error;
+	}
+
+	/** The socket is gone. Does not throw. */
+	closed(socket: NativeSocket, closeError: unknown): void {
+		if (this.state === 'closed' || (this.socket !== null && socket !== this.socket)) return;
+		const error = this.failure ?? closeError;
+		if (this.state === 'handshaking') {
+			const reason = error === undefined || error === null ? 'the peer closed the connection' : errorMessage(error);
+			this.finish(handshakeError(this.remote, this.origin, reason, error));
+			return;
+		}
+		const inOrder = this.endSent && (error === undefined || error === null);
+		// Once our FIN is out, Bun reports the peer's as the close alone.
+		if (inOrder && !this.remoteEnded) this.boundary.notifyEnd(this);
+		this.finish(inOrder ? null : brokenError(this.remote, this.origin, error));
+	}
+
+	/** The connection could not be made. Bun may say so before `connect` has returned. */
+	failed(error: WeftError): void {
+		if (this.state !== 'closed') this.closeBy(error);
+	}
+
+	/** Sends what the turn gathered, then what waits, then the FIN. Does not throw. */
+	flush(): void {
+		this.flushWanted = false;
+		if (this.state !== 'open') return;
+		try {
+			if (this.queue !== null) this.sendQueue();
+			if (this.slab !== null) this.sendSlab();
+			if (this.endWanted && !this.endSent && this.bufferedBytes === 0) this.sendEnd();
+			if (this.blocked && this.bufferedBytes < LOW_WATERMARK_BYTES) {
+				this.blocked = false;
+				if (!this.endWanted) this.handler.onDrain(this);
+			}
+		} catch (error) {
+			this.boundary.caught(this, error);
+		}
+	}
+
+	private wantFlush(): void {
+		if (this.flushWanted || this.state !== 'open') return;
+		this.flushWanted = true;
+		this.boundary.turnEnd.add(this);
+	}
+
+	private sendSlab(): void {
+		const slab = this.slab!;
+		const length = this.slabLength;
+		this.slab = null;
+		this.slabLength = 0;
+		if (length > 0) this.sendOrKeep(slab, 0, length);
+		releaseSlab(slab);
+	}
+
+	private sendOrKeep(bytes: Uint8Array, from: number, to: number): void {
+		let sent = 0;
+		if (this.queue === null) {
+			sent = this.socket!.write(bytes, from, to - from);
+			// The socket is closing: its close callback follows.
+			if (sent < 0 || (this.state as State) === 'closed') return;
+			if (sent === to - from) return;
+			this.queue = new ByteQueue();
+		}
+		this.queue.append(to === bytes.length ? bytes : bytes.subarray(0, to), from + sent);
+	}
+
+	private sendQueue(): void {
+		const queue = this.queue!;
+		while (queue.length > 0) {
+			const bytes = queue.peek();
+			const sent = this.socket!.write(bytes);
+			if (sent <= 0 || (this.state as State) === 'closed') return;
+			queue.consume(sent);
+			if (sent < bytes.length) return;
+		}
+		this.queue = null;
+	}
+
+	private sendEnd(): void {
+		this.endSent = true;
+		if (this.remoteEnded) this.socket!.end();
+		else this.socket!.shutdown();
+	}
+
+	private startTimer(timeoutMs: number, makeError: (timeoutMs: number) => WeftError): void {
+		this.timer?.cancel();
+		this.timer = this.boundary.clock.after(timeoutMs, () => this.failed(makeError(timeoutMs)));
+	}
+
+	/** Closes the socket from our side. `onClose` comes after the caller has returned. */
+	closeBy(error: WeftError | null): void {
+		if (this.state === 'closed') return;
+		const socket = this.socket;
+		this.release();
+		if (socket !== null) {
+			socket.data = null;
+			socket.terminate();
+		}
+		queueMicrotask(() => this.boundary.notifyClose(this, error));
+	}
+
+	private finish(error: WeftError | null): void {
+		// `onEnd` may have reset it, or thrown.
+		if (this.state === 'closed') return;
+		this.release();
+		this.boundary.notifyClose(this, error);
+	}
+
+	private release(): void {
+		this.state = 'closed';
+		this.timer?.cancel();
+		this.timer = null;
+		if (this.slab !== null) releaseSlab(this.slab);
+		this.slab = null;
+		this.slabLength = 0;
+		this.queue = null;
+		this.tlsOptions = null;
+		this.socket = null;
+	}
+}

@@ -1,0 +1,167 @@
+// The boundary between Bun and us. Every callback of a socket enters here; what is thrown behind
+// it is caught, counted and logged, and costs only the connection in whose turn it was thrown.
+
+import type { Socket, SocketHandler } from 'bun';
+import type { Clock } from '../std/clock.ts';
+import { errorMessage, type WeftError } from '../std/errors.ts';
+import { Logger } from '../std/log.ts';
+import type { BunConnection } from './bun-connection.ts';
+import { connectError } from './bun-errors.ts';
+import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
+import type { TurnEnd } from './write-buffer.ts';
+
+/** Bun's socket, with the `fd` that its types leave out. `data` is null once nobody listens. */
+export type NativeSocket = Socket<BunConnection | null> & { readonly fd?: number };
+export type NativeHandlers = SocketHandler<BunConnection | null>;
+
+const log = new Logger('net');
+
+/** What the connections of one network share. */
+export class SocketBoundary {
+	/** Exceptions caught so far. */
+	caughtErrors = 0;
+
+	constructor(
+		readonly clock: Clock,
+		readonly turnEnd: TurnEnd,
+		private readonly onCaught: ((error: unknown) => void) | null,
+	) {}
+
+	/** A callback threw: a bug. Only its connection goes. */
+	caught(connection: BunConnection | null, error: unknown): void {
+		this.caughtErrors++;
+		log.error('a connection callback failed', {
+			connection: connection?.id,
+			remote: connection === null ? undefined : formatAddress(connection.remote),
+			error: errorMessage(error),
+			stack: error instanceof Error ? error.stack : undefined,
+		});
+		try {
+			this.onCaught?.(error);
+		} catch (hookError) {
+			log.error('the error hook failed', { error: errorMessage(hookError) });
+		}
+		connection?.reset();
+	}
+
+	notifyEnd(connection: BunConnection): void {
+		try {
+			connection.handler.onEnd(connection);
+		} catch (thrown) {
+			this.caught(connection, thrown);
+		}
+	}
+
+	notifyClose(connection: BunConnection, error: WeftError | null): void {
+		try {
+			connection.handler.onClose(connection, error);
+		} catch (thrown) {
+			this.caught(connection, thrown);
+		}
+	}
+}
+
+function onData(socket: NativeSocket, bytes: Uint8Array): void {
+	const connection = socket.data;
+	if (connection == null || !connection.uses(socket)) return;
+	try {
+		connection.received(bytes);
+	} catch (error) {
+		connection.boundary.caught(connection, error);
+	}
+}
+
+function onDrain(socket: NativeSocket): void {
+	const connection = socket.data;
+	if (connection?.uses(socket)) connection.writable();
+}
+
+function onEnd(socket: NativeSocket): void {
+	const connection = socket.data;
+	if (connection == null || !connection.uses(socket)) return;
+	try {
+		connection.remoteEnd();
+	} catch (error) {
+		connection.boundary.caught(connection, error);
+	}
+}
+
+function onClose(socket: NativeSocket, error?: Error): void {
+	const connection = socket.data;
+	if (connection == null) return;
+	connection.closed(socket, error);
+}
+
+function onError(socket: NativeSocket, error: Error): void {
+	const connection = socket.data;
+	if (connection == null || !connection.uses(socket)) return;
+	connection.broken(error);
+}
+
+function onHandshake(socket: NativeSocket, done: boolean, chainError: Error | null): void {
+	const connection = socket.data;
+	if (connection == null || !connection.uses(socket)) return;
+	try {
+		connection.handshaken(socket, done, chainError);
+	} catch (error) {
+		connection.boundary.caught(connection, error);
+	}
+}
+
+const SHARED = {
+	data: onData,
+	drain: onDrain,
+	end: onEnd,
+	close: onClose,
+	error: onError,
+	binaryType: 'uint8array',
+} as const;
+
+export const SERVER_TLS_HANDLERS: NativeHandlers = { ...SHARED, open() {}, handshake: onHandshake };
+
+/** `accept` makes the connection of a socket and gives it out. */
+export function listenHandlers(boundary: SocketBoundary, accept: (socket: NativeSocket) => void): NativeHandlers {
+	return {
+		...SHARED,
+		open(socket) {
+			try {
+				accept(socket);
+			} catch (error) {
+				const connection = (socket as NativeSocket).data;
+				boundary.caught(connection ?? null, error);
+				if (connection == null) socket.terminate();
+			}
+		},
+	};
+}
+
+export function connectHandlers(connection: BunConnection, tls: ClientTlsOptions | null): NativeHandlers {
+	const handlers: NativeHandlers = {
+		...SHARED,
+		open(socket) {
+			try {
+				connection.opened(socket, localOf(socket, connection), tls);
+			} catch (error) {
+				connection.boundary.caught(connection, error);
+			}
+		},
+		connectError(_socket, error) {
+			connection.failed(connectError(connection.remote, error));
+		},
+	};
+	if (tls !== null) handlers.handshake = onHandshake;
+	return handlers;
+}
+
+function localOf(socket: NativeSocket, connection: BunConnection) {
+	const { remote, local } = connection;
+	if (remote.kind === 'pipe') return local;
+	const address: IpAddress = { kind: 'ip', host: plainHost(socket.localAddress), port: socket.localPort };
+	return remote.networkNamespace === undefined ? address : { ...address, networkNamespace: remote.networkNamespace };
+}
+
+/** An IPv4 peer of a dual-stack socket is named as IPv4. */
+export function plainHost(host: string | undefined): string {
+	if (host === undefined) return '';
+	return host.startsWith('::ffff:') && host.includes('.') ? host.slice(7) : host;
+}

@@ -1,0 +1,106 @@
+// Certificates for tests: made in memory with throw-away keys.
+
+import 'reflect-metadata';
+import {
+	BasicConstraintsExtension,
+	ExtendedKeyUsageExtension,
+	type Extension,
+	KeyUsageFlags,
+	KeyUsagesExtension,
+	SubjectAlternativeNameExtension,
+	type X509Certificate,
+	X509CertificateGenerator,
+} from '@peculiar/x509';
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+const CLIENT_AND_SERVER = ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'];
+const DAY_MS = 86_400_000;
+
+export interface TestCertificate {
+	readonly certificatePem: string;
+	readonly privateKeyPem: string;
+	readonly der: Uint8Array;
+}
+
+export interface TestCertificateOptions {
+	readonly name?: string;
+	readonly uris?: readonly string[];
+	readonly dns?: readonly string[];
+	readonly isCa?: boolean;
+	readonly pathLength?: number;
+	/** Default: both; null: no such extension. */
+	readonly extendedKeyUsage?: readonly string[] | null;
+	readonly notBeforeMs?: number;
+	readonly notAfterMs?: number;
+	readonly extensions?: readonly Extension[];
+}
+
+let serial = 1;
+
+export class TestAuthority implements TestCertificate {
+	private constructor(
+		private readonly certificate: X509Certificate,
+		private readonly keys: CryptoKeyPair,
+		readonly privateKeyPem: string,
+	) {}
+
+	static async create(name = 'test root', parent?: TestAuthority, options: TestCertificateOptions = {}) {
+		const { certificate, keys } = await generate({ isCa: true, name, ...options }, parent ?? null);
+		return new TestAuthority(certificate, keys, await pemOfKey(keys));
+	}
+
+	get certificatePem(): string {
+		return `${this.certificate.toString('pem')}\n`;
+	}
+
+	get der(): Uint8Array {
+		return new Uint8Array(this.certificate.rawData);
+	}
+
+	async issue(options: TestCertificateOptions = {}): Promise<TestCertificate> {
+		const { certificate, keys } = await generate(options, this);
+		return {
+			certificatePem: `${certificate.toString('pem')}\n`,
+			privateKeyPem: await pemOfKey(keys),
+			der: new Uint8Array(certificate.rawData),
+		};
+	}
+
+	/** @internal */
+	get issuer(): { readonly subject: string; readonly signingKey: CryptoKey } {
+		return { subject: this.certificate.subject, signingKey: this.keys.privateKey };
+	}
+}
+
+async function generate(options: TestCertificateOptions, issuer: TestAuthority | null) {
+	const keys = (await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as CryptoKeyPair;
+	const subject = `CN=${options.name ?? 'leaf'}`;
+	const extensions: Extension[] = [new BasicConstraintsExtension(options.isCa === true, options.pathLength, true)];
+	if (options.isCa === true) extensions.push(new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true));
+	else if (options.extendedKeyUsage !== null) {
+		extensions.push(new ExtendedKeyUsageExtension([...(options.extendedKeyUsage ?? CLIENT_AND_SERVER)]));
+	}
+	const names = [
+		...(options.uris ?? []).map((value) => ({ type: 'url' as const, value })),
+		...(options.dns ?? []).map((value) => ({ type: 'dns' as const, value })),
+	];
+	if (names.length > 0) extensions.push(new SubjectAlternativeNameExtension(names));
+	const certificate = await X509CertificateGenerator.create({
+		serialNumber: (serial++).toString(16).padStart(4, '0'),
+		subject,
+		issuer: issuer?.issuer.subject ?? subject,
+		notBefore: new Date(options.notBeforeMs ?? Date.now() - DAY_MS),
+		notAfter: new Date(options.notAfterMs ?? Date.now() + DAY_MS),
+		signingAlgorithm: ALGORITHM,
+		publicKey: keys.publicKey,
+		signingKey: issuer?.issuer.signingKey ?? keys.privateKey,
+		extensions: [...extensions, ...(options.extensions ?? [])],
+	});
+	return { certificate, keys };
+}
+
+async function pemOfKey(keys: CryptoKeyPair): Promise<string> {
+	const der = await crypto.subtle.exportKey('pkcs8', keys.privateKey);
+	const base64 = Buffer.from(der).toString('base64').replace(/.{64}/g, '$&\n');
+	return `-----BEGIN PRIVATE KEY-----\n${base64.trimEnd()}\n-----END PRIVATE KEY-----\n`;
+}

@@ -1,0 +1,91 @@
+// Bytes between `write` and the kernel. Small writes of one turn gather in a slab from a shared
+// pool, which leaves with one system call at the end of the turn; what the kernel does not take
+// waits in a queue of copies. An idle connection holds neither.
+//
+//   write ──small──▶ slab ──end of turn──▶ kernel ──not all taken──▶ queue ──drain──▶ kernel
+//     └──────large, and nothing waits──────▶ ┘
+
+export const SLAB_BYTES = 16 * 1024;
+/** Slabs kept for reuse by one worker: 1 MiB. */
+const POOL_SLABS_MAX = 64;
+
+const pool: Uint8Array[] = [];
+
+export function takeSlab(): Uint8Array {
+	return pool.pop() ?? new Uint8Array(SLAB_BYTES);
+}
+
+export function releaseSlab(slab: Uint8Array): void {
+	if (pool.length < POOL_SLABS_MAX) pool.push(slab);
+}
+
+/** First in, first out, of bytes that it owns. */
+export class ByteQueue {
+	private readonly chunks: Uint8Array[] = [];
+	/** Read position in the first chunk, write position in the last. */
+	private readOffset = 0;
+	private tailLength = 0;
+	/** Bytes that wait. */
+	length = 0;
+
+	/** Copies `bytes[from..]`. Small appends share a chunk. */
+	append(bytes: Uint8Array, from = 0): void {
+		let offset = from;
+		const end = bytes.length;
+		this.length += end - offset;
+		const tail = this.chunks[this.chunks.length - 1];
+		if (tail !== undefined && this.tailLength < tail.length) {
+			const take = Math.min(tail.length - this.tailLength, end - offset);
+			tail.set(bytes.subarray(offset, offset + take), this.tailLength);
+			this.tailLength += take;
+			offset += take;
+		}
+		if (offset === end) return;
+		const chunk = new Uint8Array(Math.max(SLAB_BYTES, end - offset));
+		chunk.set(bytes.subarray(offset));
+		this.chunks.push(chunk);
+		this.tailLength = end - offset;
+	}
+
+	/** The first contiguous bytes; empty when nothing waits. Valid until the next call. */
+	peek(): Uint8Array {
+		const first = this.chunks[0];
+		if (first === undefined) return EMPTY;
+		return first.subarray(this.readOffset, this.chunks.length === 1 ? this.tailLength : first.length);
+	}
+
+	consume(count: number): void {
+		this.length -= count;
+		this.readOffset += count;
+		const first = this.chunks[0]!;
+		const limit = this.chunks.length === 1 ? this.tailLength : first.length;
+		if (this.readOffset < limit) return;
+		this.chunks.shift();
+		this.readOffset = 0;
+		if (this.chunks.length === 0) this.tailLength = 0;
+	}
+}
+
+const EMPTY = new Uint8Array(0);
+
+export interface Flushable {
+	flush(): void;
+}
+
+/** Calls `flush` of all that asked for it, once, at the end of the turn of the event loop. */
+export class TurnEnd {
+	private waiting: Flushable[] = [];
+	private running: Flushable[] = [];
+	private readonly run = () => {
+		const list = this.waiting;
+		this.waiting = this.running;
+		this.running = list;
+		// `flush` does not throw: it is itself a boundary (bun-connection.ts).
+		for (let index = 0; index < list.length; index++) list[index]!.flush();
+		list.length = 0;
+	};
+
+	add(one: Flushable): void {
+		if (this.waiting.push(one) === 1) setImmediate(this.run);
+	}
+}
