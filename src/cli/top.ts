@@ -1,0 +1,105 @@
+// `weft top`: who calls whom, live: a table of services and one of edges, drawn anew with each
+// snapshot that the control plane sends.
+
+import type { Command } from 'commander';
+import type { EdgeEnd, MeshSnapshot, TrafficFigures } from '../control/mesh-snapshot.ts';
+import { clientFor } from './api-client.ts';
+import { meshSnapshot, meshSnapshots } from './mesh-client.ts';
+import { type Cell, coloured, formatTable, print } from './output.ts';
+
+const ENTER_SCREEN = '\x1b[?1049h\x1b[?25l';
+const LEAVE_SCREEN = '\x1b[?25h\x1b[?1049l';
+const HOME = '\x1b[H';
+const CLEAR_LINE_REST = '\x1b[K';
+const CLEAR_SCREEN_REST = '\x1b[J';
+
+export function register(program: Command): void {
+	program
+		.command('top')
+		.description('live traffic per service and edge: requests/s, success, latency, mutual TLS')
+		.option('--once', 'print it once and end')
+		.option('-n, --namespace <name>', 'only services of this namespace, and edges from or to it')
+		.addHelpText('after', '\nExamples:\n  weft top\n  weft top --once -n shop\n')
+		.action(async (options: { once?: boolean; namespace?: string }, command: Command) => {
+			const client = clientFor(command);
+			if (options.once === true || process.stdout.isTTY !== true) {
+				for (const line of topLines(await meshSnapshot(client), options.namespace)) print(line);
+				return;
+			}
+			const ending = new AbortController();
+			const end = () => ending.abort();
+			process.once('SIGINT', end).once('SIGTERM', end);
+			process.stdout.write(ENTER_SCREEN);
+			try {
+				for await (const mesh of meshSnapshots(client, ending.signal)) draw(topLines(mesh, options.namespace));
+			} finally {
+				process.stdout.write(LEAVE_SCREEN);
+				process.off('SIGINT', end).off('SIGTERM', end);
+			}
+		});
+}
+
+function draw(lines: readonly string[]): void {
+	const height = Math.max(4, process.stdout.rows ?? 24);
+	const shown =
+		lines.length <= height ? lines : [...lines.slice(0, height - 1), `… ${lines.length - height + 1} more lines`];
+	process.stdout.write(`${HOME}${shown.map((line) => `${line}${CLEAR_LINE_REST}`).join('\n')}${CLEAR_SCREEN_REST}`);
+}
+
+/** Busiest first. */
+export function topLines(mesh: MeshSnapshot, namespace?: string): string[] {
+	const within = (one: { readonly namespace: string }) => namespace === undefined || one.namespace === namespace;
+	const services = mesh.services.filter(within).toSorted(byRate);
+	const edges = mesh.edges.filter((edge) => within(edge.source) || within(edge.destination)).toSorted(byRate);
+	const heading = ['RPS', 'SUCCESS', 'P50', 'P90', 'P99'];
+	const healthy = services.filter((service) => service.healthy > 0 && service.healthy === service.instances).length;
+	const lines = [
+		`${coloured('weft top', 'bold')}  ${mesh.time}  ${healthy}/${services.length} services healthy, ${mesh.sidecars.filter((one) => one.connected).length} sidecars`,
+		'',
+	];
+	const serviceRows = services.map((service) => [
+		{ text: service.name },
+		{ text: service.namespace },
+		{ text: `${service.healthy}/${service.instances}`, right: true },
+		...figures(service.traffic),
+	]);
+	lines.push(...formatTable(['SERVICE', 'NAMESPACE', 'HEALTHY', ...heading], serviceRows), '');
+	if (edges.length === 0) return [...lines, 'no traffic in the last 10 seconds'];
+	const edgeRows = edges.map((edge): Cell[] => [
+		{ text: endName(edge.source) },
+		{ text: endName(edge.destination) },
+		...figures(edge.traffic),
+		edge.mtls ? { text: 'yes', colour: 'green' } : { text: 'no', colour: 'yellow' },
+	]);
+	return [...lines, ...formatTable(['FROM', 'TO', ...heading, 'MTLS'], edgeRows)];
+}
+
+function byRate(a: { readonly traffic: TrafficFigures }, b: { readonly traffic: TrafficFigures }): number {
+	return b.traffic.requestRate - a.traffic.requestRate;
+}
+
+function endName(end: EdgeEnd): string {
+	return end.version === '' || end.version === 'unknown' ? end.service : `${end.service} ${end.version}`;
+}
+
+function figures(traffic: TrafficFigures): Cell[] {
+	const idle = traffic.requestRate === 0;
+	const success = (traffic.successRate * 100).toFixed(traffic.successRate === 1 ? 0 : 2);
+	const colour = idle
+		? undefined
+		: traffic.successRate >= 0.999
+			? 'green'
+			: traffic.successRate >= 0.99
+				? 'yellow'
+				: 'red';
+	return [
+		{ text: traffic.requestRate.toFixed(1), right: true },
+		{ text: idle ? '-' : `${success}%`, right: true, colour },
+		...[traffic.p50Ms, traffic.p90Ms, traffic.p99Ms].map((ms) => ({ text: latency(ms), right: true })),
+	];
+}
+
+function latency(ms: number | null): string {
+	if (ms === null) return '-';
+	return ms < 10 ? `${ms.toFixed(1)} ms` : ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
