@@ -65,6 +65,7 @@ export class MeshStream {
 				headers: { ...SECURITY_HEADERS, 'retry-after': '5' },
 			});
 		}
+		const first = this.encoder.encode(`retry: ${RETRY_MS}\n\n${this.event()}`);
 		let client: Client | null = null;
 		const leave = () => {
 			if (client !== null) this.drop(client);
@@ -75,7 +76,7 @@ export class MeshStream {
 				start: (controller) => {
 					client = { controller, readyMs: this.options.clock.nowMs() };
 					this.clients.add(client);
-					controller.enqueue(this.encoder.encode(`retry: ${RETRY_MS}\n\n${this.event()}`));
+					controller.enqueue(first);
 					this.schedule();
 				},
 				cancel: leave,

@@ -36,7 +36,7 @@ export function formatDuration(seconds: number): string {
 	const s = Math.max(0, Math.floor(seconds));
 	if (s < 60) return `${s} s`;
 	if (s < 3600) return `${Math.floor(s / 60)} min`;
-	if (s < 86_400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+	if (s < 86_400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} m`;
 	if (s < 730 * 86_400) return `${Math.floor(s / 86_400)} d`;
 	return `${Math.floor(s / (365.25 * 86_400))} years`;
 }

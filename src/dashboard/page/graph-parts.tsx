@@ -164,9 +164,11 @@ export function LinkLabel({
 			onClick={() => select(isSelected ? null : { kind: 'link', key: link.key })}
 		>
 			<span class="link-rate">
-				<span class={mtls ? 'lock' : outside ? 'lock is-outside' : 'lock is-open'}>
-					{mtls ? <LockIcon size={11} /> : <OpenLockIcon size={11} />}
-				</span>
+				{(mtls || !outside) && (
+					<span class={mtls ? 'lock' : 'lock is-open'}>
+						{mtls ? <LockIcon size={11} /> : <OpenLockIcon size={12} />}
+					</span>
+				)}
 				<b>{formatRate(traffic.requestRate)}</b>
 				<span class="quiet">/s</span>
 				{severity !== 'ok' && <span class="link-errors">{formatPart(1 - traffic.successRate)}</span>}

@@ -6,13 +6,13 @@ import { select as d3Select } from 'd3-selection';
 import { type ZoomBehavior, zoom, zoomIdentity } from 'd3-zoom';
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { LinkLabel, LinkLine, NodeCard } from './graph-parts.tsx';
-import { FitIcon, MinusIcon, PlusIcon } from './icons.tsx';
+import { FitIcon, LockIcon, MinusIcon, PlusIcon } from './icons.tsx';
 import { type Layout, type LayoutStyle, layOut, shapeOf } from './layout.ts';
 import { selection } from './state.ts';
 import type { Topology } from './topology.ts';
 
 const NARROW_BELOW_PX = 560;
-const HEIGHT_PX_MIN = 260;
+const HEIGHT_PX_MIN = { wide: 430, narrow: 240 };
 const HEIGHT_PX_MAX = 640;
 const SCALE_MIN = 0.3;
 const SCALE_MAX = 2;
@@ -26,7 +26,7 @@ export function Graph({ topology }: { readonly topology: Topology }) {
 	const shape = shapeOf(topology.nodes, topology.links);
 	const layout = useMemo(() => layOut(topology.nodes, topology.links, style), [shape, style]);
 	const scale = fitScale(layout, width);
-	const height = Math.round(Math.min(HEIGHT_PX_MAX, Math.max(HEIGHT_PX_MIN, layout.height * scale)));
+	const height = Math.round(Math.min(HEIGHT_PX_MAX, Math.max(HEIGHT_PX_MIN[style], layout.height * scale)));
 
 	useLayoutEffect(() => {
 		const element = frame.current!;
@@ -70,6 +70,21 @@ export function Graph({ topology }: { readonly topology: Topology }) {
 
 	return (
 		<div class={`graph is-${style} ${related === null ? '' : 'has-selection'}`}>
+			<div class="graph-head">
+				<h2>Map</h2>
+				<Legend />
+				<div class="graph-tools">
+					<button type="button" onClick={() => zoomBy(1.3)} aria-label="Zoom in">
+						<PlusIcon />
+					</button>
+					<button type="button" onClick={() => zoomBy(1 / 1.3)} aria-label="Zoom out">
+						<MinusIcon />
+					</button>
+					<button type="button" onClick={fit} aria-label="Fit the map">
+						<FitIcon />
+					</button>
+				</div>
+			</div>
 			<div ref={frame} class="graph-frame" style={{ height: `${height}px` }}>
 				<div ref={canvas} class="graph-canvas" style={{ width: `${layout.width}px`, height: `${layout.height}px` }}>
 					<svg class="graph-lines" width={layout.width} height={layout.height} aria-hidden="true">
@@ -105,18 +120,27 @@ export function Graph({ topology }: { readonly topology: Topology }) {
 					})}
 				</div>
 			</div>
-			<div class="graph-tools">
-				<button type="button" onClick={() => zoomBy(1.3)} aria-label="Zoom in">
-					<PlusIcon />
-				</button>
-				<button type="button" onClick={() => zoomBy(1 / 1.3)} aria-label="Zoom out">
-					<MinusIcon />
-				</button>
-				<button type="button" onClick={fit} aria-label="Fit the map">
-					<FitIcon />
-				</button>
-			</div>
 		</div>
+	);
+}
+
+function Legend() {
+	return (
+		<ul class="legend">
+			<li>
+				<span class="legend-line" /> thicker: more requests
+			</li>
+			<li>
+				<span class="legend-line is-warn" /> <span class="legend-line is-bad" /> failing
+			</li>
+			<li>
+				<span class="lock">
+					<LockIcon size={11} />
+				</span>{' '}
+				mutual TLS
+			</li>
+			<li>requests/s, p50 · p99</li>
+		</ul>
 	);
 }
 

@@ -23,14 +23,8 @@ export function LockIcon({ size = 12 }: { readonly size?: number }) {
 export function OpenLockIcon({ size = 12 }: { readonly size?: number }) {
 	return (
 		<Icon size={size}>
-			<path
-				d="M5 7V4.6a3 3 0 0 1 5.7-1.3"
-				fill="none"
-				stroke="currentColor"
-				stroke-width="1.6"
-				stroke-linecap="round"
-			/>
-			<rect x="3.9" y="7.6" width="8.2" height="5.4" rx="1.2" fill="none" stroke="currentColor" stroke-width="1.4" />
+			<path d="M1.8 7.4V5a2.8 2.8 0 0 1 5.6 0v2.4" fill="none" stroke="currentColor" stroke-width="1.6" />
+			<rect x="5" y="7.2" width="9.6" height="6.4" rx="1.6" fill="currentColor" />
 		</Icon>
 	);
 }

@@ -36,7 +36,7 @@ function Route({ route, withNamespace }: { readonly route: RouteSummary; readonl
 					</Status>
 				</span>
 			</header>
-			{route.message !== '' && !holds && <p class="nack">{route.message}</p>}
+			{route.message !== '' && !holds && <p class={route.accepted ? 'nack is-mild' : 'nack'}>{route.message}</p>}
 			<ol class="rules">
 				{route.rules.map((rule, index) => (
 					<li class="rule" key={index}>

@@ -207,7 +207,12 @@ export function SidecarTable({ current }: { readonly current: View }) {
 			cell: (sidecar) => (
 				<>
 					<span class="mono">{sidecar.instance}</span>
-					<span class="quiet under">{sidecar.address}</span>
+					<span class="quiet under">
+						{sidecar.address}
+						{sidecar.health !== 'healthy' && sidecar.health !== 'unknown' && (
+							<span class="narrow-only is-bad"> {sidecar.health}</span>
+						)}
+					</span>
 				</>
 			),
 		},
@@ -247,6 +252,7 @@ export function SidecarTable({ current }: { readonly current: View }) {
 		},
 		{
 			name: 'Health',
+			wide: true,
 			order: (sidecar) => sidecar.health,
 			cell: (sidecar) => (
 				<Status severity={sidecar.health === 'unhealthy' ? 'bad' : sidecar.health === 'draining' ? 'warn' : 'ok'}>
@@ -288,7 +294,7 @@ function SyncCell({ sidecar }: { readonly sidecar: SidecarSummary }) {
 	return (
 		<span title={title}>
 			<Status severity={severity}>{severity === 'ok' ? 'in sync' : `${sum('acknowledged')} of ${sum('sent')}`}</Status>
-			<span class="quiet"> at {sidecar.acknowledgedVersion || '–'}</span>
+			<span class="quiet wide-only"> at {sidecar.acknowledgedVersion || '–'}</span>
 		</span>
 	);
 }
