@@ -15,8 +15,8 @@ import {
 	type HttpRoute,
 	isMeshKind,
 	MESH_KINDS,
-	type MeshKindObject,
 	type MeshKindName,
+	type MeshKindObject,
 	parseStoreKey,
 	readMeshObject,
 	type Service,
@@ -208,12 +208,7 @@ export class MeshModel {
 	}
 
 	/** The one place where an object comes, changes or goes: unlinks the old, links the new, marks what both touch. */
-	private replace(
-		kind: MeshKindName,
-		key: string,
-		before: MeshKindObject | null,
-		after: MeshKindObject | null,
-	): void {
+	private replace(kind: MeshKindName, key: string, before: MeshKindObject | null, after: MeshKindObject | null): void {
 		const objects = this.objects(kind);
 		if (before !== null) this.link(kind, key, before, false);
 		if (after === null) objects.delete(key);
@@ -257,12 +252,7 @@ export class MeshModel {
 		if (route !== undefined) for (const parent of parentKeys(route)) this.change.routes.add(parent);
 	}
 
-	private link(
-		kind: MeshKindName,
-		key: string,
-		object: MeshKindObject,
-		linked: boolean,
-	): void {
+	private link(kind: MeshKindName, key: string, object: MeshKindObject, linked: boolean): void {
 		const namespace = object.metadata.namespace ?? '';
 		if (kind === 'Service') {
 			this.servicesBySelector.setSelector(namespace, (object as Service).spec.selector, key, linked);

@@ -15,17 +15,23 @@ export interface ServerIdentity {
 
 export class OptionalClientCertificateCredentials extends grpc.ServerCredentials {
 	constructor(identity: ServerIdentity) {
-		super(
-			{ requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' },
-			{
-				ca: Buffer.from(identity.rootsPem),
-				cert: Buffer.from(identity.certificateChainPem),
-				key: Buffer.from(identity.privateKeyPem),
-			},
-		);
+		super({ requestCert: true, rejectUnauthorized: false, minVersion: 'TLSv1.2' }, contextOptions(identity));
+	}
+
+	/** New connections are given this certificate; those that are open stay as they are. */
+	renew(identity: ServerIdentity): void {
+		this.updateSecureContextOptions(contextOptions(identity));
 	}
 
 	override _equals(other: grpc.ServerCredentials): boolean {
 		return this === other;
 	}
+}
+
+function contextOptions(identity: ServerIdentity) {
+	return {
+		ca: Buffer.from(identity.rootsPem),
+		cert: Buffer.from(identity.certificateChainPem),
+		key: Buffer.from(identity.privateKeyPem),
+	};
 }

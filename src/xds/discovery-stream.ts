@@ -158,6 +158,12 @@ export class DiscoveryStream {
 		return this.subscriptions.get(typeUrl)?.acknowledgedVersion(name) ?? null;
 	}
 
+	/** The client has acknowledged the resource as it is now. */
+	hasCurrent(typeUrl: string, name: string): boolean {
+		const current = this.view?.get(typeUrl, name);
+		return current !== undefined && this.acknowledgedVersionOf(typeUrl, name) === current.version;
+	}
+
 	subscribes(typeUrl: string, name: string): boolean {
 		return this.subscriptions.get(typeUrl)?.subscribes(name) ?? false;
 	}

@@ -1,6 +1,7 @@
 // The endpoints of a service port: every instance that its selector matches and that is healthy.
 
 import { create, toBinary } from '@bufbuild/protobuf';
+import { MANAGED_BY_LABEL, WEFT_RUN } from '../../config/object.ts';
 import type { ServicePort } from '../../config/service.ts';
 import { type LbEndpoint, LbEndpointSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_components_pb.ts';
 import { ClusterLoadAssignmentSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
@@ -13,6 +14,8 @@ import { outboundName } from './names.ts';
 
 /** Annotation of a registered entry: the workload that it is an instance of. */
 export const WORKLOAD_ANNOTATION = 'weft.dev/workload';
+/** Annotation of a registered entry: its sidecar checks its health and reports it. */
+export const HEALTH_CHECK_ANNOTATION = 'weft.dev/health-check';
 /** Name of the one cluster (in Istio's sense) of the mesh, in endpoint metadata. */
 const CLUSTER_ID = 'weft';
 
@@ -46,18 +49,25 @@ export function compileEndpoints(
 	return encodeResource(ENDPOINT_TYPE, name, toBinary(ClusterLoadAssignmentSchema, assignment));
 }
 
-/** Unknown counts as healthy: an instance without a check is there as long as it is connected. */
+/** An instance with a check is healthy once the check has said so; one without, as long as it is there. */
 export function isHealthy(entry: WorkloadEntry): boolean {
-	return !(entry.status?.conditions ?? []).some(({ type, status }) => type === 'Healthy' && status === 'False');
+	const condition = entry.status?.conditions?.find(({ type }) => type === 'Healthy');
+	if (entry.metadata.annotations?.[HEALTH_CHECK_ANNOTATION] === 'true') return condition?.status === 'True';
+	return condition?.status !== 'False';
 }
 
-/** By the Service port's name, its target port's name or number, else that number itself; null: it has no such port. */
+/**
+ * By the Service port's name, its target port's name or number, else that number itself. A registered entry
+ * lists all its ports, so that what it does not list it does not have: null.
+ */
 export function instancePort(entry: WorkloadEntry, port: ServicePort): number | null {
 	const { ports } = entry.spec;
 	const target = port.targetPort ?? port.port;
 	const named = port.name === undefined ? undefined : ports[port.name];
 	if (typeof target === 'string') return ports[target] ?? named ?? null;
-	return ports[String(target)] ?? named ?? target;
+	const listed = ports[String(target)] ?? named;
+	if (listed !== undefined) return listed;
+	return entry.metadata.labels?.[MANAGED_BY_LABEL] === WEFT_RUN ? null : target;
 }
 
 function lbEndpoint(entry: WorkloadEntry, port: number): LbEndpoint {

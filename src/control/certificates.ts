@@ -1,0 +1,136 @@
+// The certificate service: istio.v1.auth.IstioCertificateService on the control plane's gRPC door.
+// A caller proves who it is by a one-time join token (bearer), or by the workload certificate of
+// its TLS connection, which it may renew for the same identity. What it asks for in the signing
+// request is not looked at, but for its key.
+
+import { create } from '@bufbuild/protobuf';
+import { type Server, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
+import {
+	type IstioCertificateRequest,
+	type IstioCertificateResponse,
+	IstioCertificateResponseSchema,
+	IstioCertificateService,
+} from '../generated/istio/v1/auth/ca_pb.ts';
+import { serviceDefinition } from '../grpc/protobuf-methods.ts';
+import type { CertificateAuthority } from '../identity/certificate-authority.ts';
+import { controlPlaneSpiffeId } from '../identity/certificate-authority.ts';
+import type { JoinTokens } from '../identity/join-tokens.ts';
+import { workloadSpiffeId } from '../identity/spiffe.ts';
+import { errorMessage, WeftError } from '../std/errors.ts';
+import { Logger } from '../std/log.ts';
+import { peerOf } from './peer.ts';
+
+const log = new Logger('certificates');
+
+const RECORDS_MAX = 50_000;
+
+/** What is needed of the authority; `CertificateAuthority` is one. */
+export type SigningAuthority = Pick<
+	CertificateAuthority,
+	'trustDomain' | 'rootsPem' | 'rootNotAfterMs' | 'signWorkload' | 'verifyWorkload' | 'issueControlPlaneCertificate'
+>;
+
+export interface IssuedCertificate {
+	readonly spiffeId: string;
+	readonly notAfterMs: number;
+}
+
+interface Caller {
+	readonly spiffeId: string;
+	/** Known with a token; empty otherwise. */
+	readonly instance: string;
+}
+
+export interface CertificateServiceOptions {
+	readonly authority: SigningAuthority;
+	readonly tokens: Pick<JoinTokens, 'redeem'>;
+}
+
+export class CertificateService {
+	/** The newest certificate of each identity. */
+	private readonly newest = new Map<string, IssuedCertificate>();
+
+	constructor(private readonly options: CertificateServiceOptions) {}
+
+	register(server: Server): void {
+		server.addService(serviceDefinition(IstioCertificateService), {
+			createCertificate: (
+				call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>,
+				callback: sendUnaryData<IstioCertificateResponse>,
+			) => {
+				this.create(call).then(
+					(response) => callback(null, response),
+					(error: unknown) => callback(refusal(error, call.getPeer())),
+				);
+			},
+		});
+	}
+
+	/** The newest certificate that was issued for this identity since the control plane started; null: none. */
+	issuedFor(spiffeId: string): IssuedCertificate | null {
+		return this.newest.get(spiffeId) ?? null;
+	}
+
+	private async create(
+		call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>,
+	): Promise<IstioCertificateResponse> {
+		const { authority } = this.options;
+		const { spiffeId, instance } = this.authenticate(call);
+		if (spiffeId === controlPlaneSpiffeId(authority.trustDomain)) {
+			throw new WeftError('permission_denied', "the control plane's own identity is not given out");
+		}
+		const seconds = Number(call.request.validityDuration);
+		const signed = await authority.signWorkload({
+			csrPem: call.request.csr,
+			spiffeId,
+			validityMs: seconds > 0 ? seconds * 1000 : undefined,
+		});
+		this.record({ spiffeId, notAfterMs: signed.notAfterMs });
+		log.info('certificate issued', { spiffeId, instance, notAfter: new Date(signed.notAfterMs).toISOString() });
+		return create(IstioCertificateResponseSchema, { certChain: signed.chainPem });
+	}
+
+	/** A token decides when there is one: it must not fall back to a certificate that happens to be there. */
+	private authenticate(call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>): Caller {
+		const [header] = call.metadata.get('authorization');
+		if (header !== undefined) {
+			const token = /^Bearer (\S+)$/i.exec(header.toString())?.[1];
+			const grant = token === undefined ? null : this.options.tokens.redeem(token);
+			if (grant === null) {
+				throw new WeftError('unauthenticated', 'the join token is unknown, used or expired', { origin: 'downstream' });
+			}
+			const { trustDomain } = this.options.authority;
+			return { spiffeId: workloadSpiffeId({ trustDomain, ...grant }), instance: grant.instance };
+		}
+		const { spiffeId } = peerOf(call, this.options.authority);
+		if (spiffeId === null) {
+			throw new WeftError('unauthenticated', 'a join token or a workload certificate is needed', {
+				origin: 'downstream',
+			});
+		}
+		return { spiffeId, instance: '' };
+	}
+
+	private record(issued: IssuedCertificate): void {
+		this.newest.delete(issued.spiffeId);
+		this.newest.set(issued.spiffeId, issued);
+		if (this.newest.size <= RECORDS_MAX) return;
+		const oldest = this.newest.keys().next();
+		if (oldest.done !== true) this.newest.delete(oldest.value);
+	}
+}
+
+const STATUS_OF_CODE: Readonly<Record<string, status>> = {
+	unauthenticated: status.UNAUTHENTICATED,
+	permission_denied: status.PERMISSION_DENIED,
+	invalid_csr: status.INVALID_ARGUMENT,
+	invalid_spiffe_id: status.INVALID_ARGUMENT,
+	ca_unusable: status.UNAVAILABLE,
+};
+
+function refusal(error: unknown, peer: string): { code: status; details: string } {
+	const code = error instanceof WeftError ? STATUS_OF_CODE[error.code] : undefined;
+	log.warning('certificate refused', { peer, reason: errorMessage(error) });
+	if (code === undefined) return { code: status.INTERNAL, details: 'internal error' };
+	return { code, details: errorMessage(error) };
+}

@@ -1,0 +1,144 @@
+// The control plane without its API: the model of the mesh, its compilation, the xDS server, the
+// registry, certificates, health and route statuses, over one gRPC door. Composes the parts of this
+// folder; whoever runs it hands in the store, the clock and the authority.
+
+import type { ObjectStore } from '../config/object-store.ts';
+import type { JoinTokens } from '../identity/join-tokens.ts';
+import type { Clock, Timer } from '../std/clock.ts';
+import { Logger } from '../std/log.ts';
+import type { Store } from '../store/store.ts';
+import { DiscoveryServer } from '../xds/server.ts';
+import { ROUTE_TYPE, shortTypeName } from '../xds/type-urls.ts';
+import { CertificateService, type SigningAuthority } from './certificates.ts';
+import { ConnectedProxies } from './connected-proxies.ts';
+import { GrpcServer } from './grpc-server.ts';
+import { registerHealthService } from './health-service.ts';
+import { MeshResources } from './mesh-resources.ts';
+import type { ProxyView } from './mesh-view.ts';
+import { type MetricsSink, registerMetricsService } from './metrics-service.ts';
+import { type MeshChange, MeshModel } from './model.ts';
+import { Registry } from './registry.ts';
+import { RouteStatusWriter } from './route-status.ts';
+
+const log = new Logger('control-plane');
+
+/** Acknowledgements come in bursts, one from each sidecar; statuses are counted once per burst. */
+export const STATUS_DELAY_MS = 50;
+
+export interface ControlPlaneOptions {
+	readonly store: Store;
+	/** Over the same store. */
+	readonly objects: ObjectStore;
+	readonly clock: Clock;
+	readonly authority: SigningAuthority;
+	readonly tokens: Pick<JoinTokens, 'redeem'>;
+	/** The gRPC door. Port 0: any free one. */
+	readonly listen: { readonly address: string; readonly port: number };
+	/** Also serve ADS without identity on this unix socket. Default: no. */
+	readonly insecureSocketPath?: string;
+	/** Takes what sidecars measure. Default: nobody, and the service is not there. */
+	readonly metrics?: MetricsSink;
+}
+
+export class ControlPlane {
+	readonly model: MeshModel;
+	readonly certificates: CertificateService;
+	readonly registry: Registry;
+	private readonly resources: MeshResources;
+	private readonly proxies: ConnectedProxies;
+	private readonly discovery: DiscoveryServer;
+	private readonly statuses: RouteStatusWriter;
+	private readonly grpc: GrpcServer;
+	private statusTimer: Timer | null = null;
+	private stopped = false;
+
+	constructor(private readonly options: ControlPlaneOptions) {
+		const { store, objects, clock, authority, tokens, listen, insecureSocketPath, metrics } = options;
+		this.model = new MeshModel(store, clock, (change) => this.onModelChange(change));
+		this.resources = new MeshResources(this.model, authority.trustDomain);
+		this.certificates = new CertificateService({ authority, tokens });
+		this.registry = new Registry({ objects, model: this.model, clock });
+		this.proxies = new ConnectedProxies({
+			model: this.model,
+			resources: this.resources,
+			clock,
+			register: (node) => this.registry.connect(node),
+			issuedFor: (spiffeId) => this.certificates.issuedFor(spiffeId),
+			onChange: () => this.statusesMayDiffer(),
+			streams: () => this.discovery.streams(),
+		});
+		this.statuses = new RouteStatusWriter(this.model, objects, clock, (route) => this.proxies.progressOf(route));
+		this.grpc = new GrpcServer({ authority, clock, ...listen, insecureSocketPath });
+		this.discovery = new DiscoveryServer({
+			source: this.proxies,
+			clock,
+			authenticate: this.grpc.authenticate,
+			observer: {
+				onAcknowledged: (_stream, typeUrl) => {
+					if (typeUrl === ROUTE_TYPE) this.statusesMayDiffer();
+				},
+				onRejected: (stream, typeUrl, detail) => {
+					log.error('a proxy refused what it was sent; it stays at its last good state', {
+						node: stream.node?.id,
+						type: shortTypeName(typeUrl),
+						detail,
+					});
+					this.statusesMayDiffer();
+				},
+			},
+		});
+		this.discovery.register(this.grpc.server);
+		this.certificates.register(this.grpc.server);
+		registerHealthService(this.grpc.server, this.grpc.authenticate, (node, healthy, detail) => {
+			this.registry.reportHealth(node, healthy, detail);
+		});
+		if (metrics !== undefined) registerMetricsService(this.grpc.server, this.grpc.authenticate, metrics);
+	}
+
+	/** Returns where the gRPC door is. @throws WeftError `address_in_use`, `listen_failed` */
+	async start(): Promise<{ readonly port: number }> {
+		await this.model.start();
+		this.registry.start();
+		const port = await this.grpc.start();
+		return { port };
+	}
+
+	/** Ends all streams. What sidecars registered stays in the store, for the next start. */
+	async stop(): Promise<void> {
+		this.stopped = true;
+		this.statusTimer?.cancel();
+		// Before the streams end, so that this does not look like all sidecars leaving.
+		await this.registry.stop();
+		await this.grpc.stop();
+		this.model.stop();
+		await this.statuses.idle();
+	}
+
+	/** Every proxy that is connected: versions sent and acknowledged, NACKs, certificate. */
+	connectedProxies(): Iterable<ProxyView> {
+		return this.proxies.views();
+	}
+
+	/** Of the sidecars that get the HTTPRoute (by `NAMESPACE/NAME`), those that have it in force as it is now. */
+	acknowledgedOf(routeKey: string): { readonly count: number; readonly of: number } {
+		const route = this.model.httpRoutes.get(routeKey);
+		if (route === undefined) return { count: 0, of: 0 };
+		const { acknowledged, of } = this.proxies.progressOf(route);
+		return { count: acknowledged, of };
+	}
+
+	private onModelChange(change: MeshChange): void {
+		this.resources.apply(change);
+		// A new route says at once that it is accepted; who has it is counted when they have answered.
+		this.statuses.mark(change.httpRoutes);
+		if (change.services.size > 0 || change.routes.size > 0) this.statusesMayDiffer();
+	}
+
+	private statusesMayDiffer(): void {
+		if (this.stopped || this.statusTimer?.active === true) return;
+		this.statusTimer ??= this.options.clock.after(STATUS_DELAY_MS, () => {
+			this.statuses.mark(this.model.httpRoutes.keys());
+		});
+		this.statusTimer.restart(STATUS_DELAY_MS);
+	}
+}

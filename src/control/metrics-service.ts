@@ -1,0 +1,85 @@
+// envoy.service.metrics.v3.MetricsService: sidecars stream their metrics here. A stream speaks for
+// the node that its first message names, checked against the certificate of its connection.
+
+import { create } from '@bufbuild/protobuf';
+import { type Server, type ServerReadableStream, type sendUnaryData, status } from '@grpc/grpc-js';
+import {
+	MetricsService as MetricsServiceDescription,
+	type StreamMetricsMessage,
+	type StreamMetricsResponse,
+	StreamMetricsResponseSchema,
+} from '../generated/envoy/service/metrics/v3/metrics_service_pb.ts';
+import type { MetricFamily } from '../generated/io/prometheus/client/metrics_pb.ts';
+import { serviceDefinition } from '../grpc/protobuf-methods.ts';
+import { errorMessage, WeftError } from '../std/errors.ts';
+import { Logger } from '../std/log.ts';
+import type { StreamPeer } from '../xds/resource-view.ts';
+import type { AuthenticatedCall } from './peer.ts';
+import { readSidecarNode, type SidecarNode } from './sidecar-node.ts';
+
+const log = new Logger('metrics-service');
+
+export interface MetricsSink {
+	onMetrics(node: SidecarNode, families: readonly MetricFamily[]): void;
+	/** The node's stream has ended. */
+	onEnd(node: SidecarNode): void;
+}
+
+type MetricsCall = ServerReadableStream<StreamMetricsMessage, StreamMetricsResponse>;
+
+/** `authenticate` throws WeftError `unauthenticated`. */
+export function registerMetricsService(
+	server: Server,
+	authenticate: (call: AuthenticatedCall) => StreamPeer,
+	sink: MetricsSink,
+): void {
+	server.addService(serviceDefinition(MetricsServiceDescription), {
+		streamMetrics: (call: MetricsCall, callback: sendUnaryData<StreamMetricsResponse>) => {
+			let node: SidecarNode | null = null;
+			let over = false;
+			const end = () => {
+				if (over) return;
+				over = true;
+				if (node !== null) sink.onEnd(node);
+			};
+			const refuse = (error: unknown) => {
+				end();
+				const code = error instanceof WeftError && error.code === 'unauthenticated';
+				const known = error instanceof WeftError;
+				log.warning('metrics refused', { peer: call.getPeer(), reason: errorMessage(error) });
+				callback({
+					code: code ? status.UNAUTHENTICATED : known ? status.INVALID_ARGUMENT : status.INTERNAL,
+					details: known ? errorMessage(error) : 'internal error',
+				});
+			};
+			let peer: StreamPeer;
+			try {
+				peer = authenticate(call);
+			} catch (error) {
+				refuse(error);
+				return;
+			}
+			call.on('data', (message: StreamMetricsMessage) => {
+				if (over) return;
+				try {
+					if (node === null) {
+						const named = message.identifier?.node;
+						if (named === undefined)
+							throw new WeftError('invalid_node', 'the first message must carry identifier.node');
+						node = readSidecarNode(named, peer);
+					}
+					sink.onMetrics(node, message.envoyMetrics);
+				} catch (error) {
+					refuse(error);
+				}
+			});
+			call.on('end', () => {
+				if (over) return;
+				end();
+				callback(null, create(StreamMetricsResponseSchema));
+			});
+			call.on('cancelled', end);
+			call.on('error', end);
+		},
+	});
+}

@@ -1,0 +1,233 @@
+// Discovery without Kubernetes: a sidecar's ADS stream is the lease of its instance. While it is
+// open the instance has a WorkloadEntry (and its service a Service); when it ends the entry goes.
+//
+//                 connect                          close in order
+//   absent ───────────────────▶ connected ─────────────────────────▶ absent
+//                                │     ▲ connect                       ▲
+//                     lost       ▼     │            grace is over      │
+//                              waiting ────────────────────────────────┘
+//   entries found at start ──▶ waiting (longer: their sidecars are on their way back)
+
+import { MANAGED_BY_LABEL, type MeshObject, WEFT_RUN } from '../config/object.ts';
+import type { ObjectStore } from '../config/object-store.ts';
+import { SERVICE } from '../config/service.ts';
+import { WORKLOAD_ENTRY, type WorkloadEntrySpec } from '../config/workload-entry.ts';
+import type { Clock, Timer } from '../std/clock.ts';
+import { errorMessage, WeftError } from '../std/errors.ts';
+import { Logger } from '../std/log.ts';
+import { HEALTH_CHECK_ANNOTATION, WORKLOAD_ANNOTATION } from './compile/endpoint.ts';
+import { TLS_MODE_ISTIO, TLS_MODE_LABEL } from './compile/mesh-service.ts';
+import type { MeshModel } from './model.ts';
+import type { SidecarNode } from './sidecar-node.ts';
+
+const log = new Logger('registry');
+
+/** After its connection was lost, an instance has so long to come back. */
+export const GRACE_MS = 1000;
+/** After the control plane's own restart. */
+export const RESTART_GRACE_MS = 15_000;
+
+export interface Registration {
+	/** Idempotent. */
+	close(orderly: boolean): void;
+}
+
+interface Instance {
+	readonly namespace: string;
+	readonly name: string;
+	connections: number;
+	grace: Timer | null;
+	/** Writes of one instance follow each other. */
+	writes: Promise<void>;
+}
+
+export interface RegistryOptions {
+	readonly objects: ObjectStore;
+	readonly model: MeshModel;
+	readonly clock: Clock;
+}
+
+export class Registry {
+	private readonly instances = new Map<string, Instance>();
+	private stopped = false;
+
+	constructor(private readonly options: RegistryOptions) {}
+
+	/** Gives the sidecars of before a restart time to come back. The model must have been read. */
+	start(): void {
+		for (const [key, entry] of this.options.model.workloadEntries) {
+			if (!isManaged(entry) || this.instances.has(key)) continue;
+			this.wait(this.instance(entry.metadata.namespace ?? '', entry.metadata.name), RESTART_GRACE_MS);
+		}
+	}
+
+	/** Entries stay as they are, for the next start. Resolves when what was under way is written. */
+	async stop(): Promise<void> {
+		this.stopped = true;
+		for (const instance of this.instances.values()) instance.grace?.cancel();
+		await Promise.all([...this.instances.values()].map((instance) => instance.writes));
+	}
+
+	/** @throws WeftError `permission_denied` when the name is another's */
+	connect(node: SidecarNode): Registration {
+		const { weft, namespace } = node;
+		if (weft === null) return { close: () => {} };
+		const present = this.options.model.workloadEntries.get(`${namespace}/${weft.instance}`);
+		if (present !== undefined && (!isManaged(present) || present.spec.serviceAccount !== node.serviceAccount)) {
+			throw new WeftError(
+				'permission_denied',
+				`WorkloadEntry ${namespace}/${weft.instance} belongs to another; this sidecar may not take its place`,
+				{ origin: 'downstream' },
+			);
+		}
+		const instance = this.instance(namespace, weft.instance);
+		instance.connections += 1;
+		instance.grace?.cancel();
+		this.write(instance, () => this.register(node));
+		let open = true;
+		return {
+			close: (orderly) => {
+				if (!open) return;
+				open = false;
+				instance.connections -= 1;
+				if (instance.connections > 0 || this.stopped) return;
+				if (orderly) this.write(instance, () => this.unregister(instance));
+				else this.wait(instance, GRACE_MS);
+			},
+		};
+	}
+
+	/** What the instance's health check says. */
+	reportHealth(node: SidecarNode, healthy: boolean, detail: string): void {
+		const { weft, namespace } = node;
+		if (weft === null) return;
+		this.write(this.instance(namespace, weft.instance), async () => {
+			await this.options.objects.updateStatus(WORKLOAD_ENTRY, namespace, weft.instance, (entry) => {
+				const before = entry.status?.conditions?.find(({ type }) => type === 'Healthy');
+				const status = healthy ? 'True' : 'False';
+				if (before?.status === status) return null;
+				const others = (entry.status?.conditions ?? []).filter(({ type }) => type !== 'Healthy');
+				const condition = {
+					type: 'Healthy',
+					status,
+					reason: healthy ? 'CheckPassed' : 'CheckFailed',
+					message: detail.slice(0, 1024),
+					lastTransitionTime: this.now(),
+				};
+				return { ...entry.status, conditions: [...others, condition] };
+			});
+		});
+	}
+
+	/** Resolves when all writes that were asked for are done. */
+	async idle(): Promise<void> {
+		await Promise.all([...this.instances.values()].map((instance) => instance.writes));
+	}
+
+	private instance(namespace: string, name: string): Instance {
+		const key = `${namespace}/${name}`;
+		let instance = this.instances.get(key);
+		if (instance === undefined) {
+			instance = { namespace, name, connections: 0, grace: null, writes: Promise.resolve() };
+			this.instances.set(key, instance);
+		}
+		return instance;
+	}
+
+	private wait(instance: Instance, graceMs: number): void {
+		instance.grace ??= this.options.clock.after(graceMs, () => {
+			if (instance.connections === 0 && !this.stopped) this.write(instance, () => this.unregister(instance));
+		});
+		instance.grace.restart(graceMs);
+	}
+
+	private write(instance: Instance, work: () => Promise<void>): void {
+		instance.writes = instance.writes.then(work).catch((error: unknown) => {
+			log.error('an instance could not be written', {
+				instance: `${instance.namespace}/${instance.name}`,
+				error: errorMessage(error),
+			});
+		});
+	}
+
+	private async register(node: SidecarNode): Promise<void> {
+		const { weft, namespace } = node;
+		if (weft === null) return;
+		await this.options.objects.apply(WORKLOAD_ENTRY, workloadEntry(node));
+		if (weft.service === '' || weft.ports.length === 0) return;
+		if (this.options.model.services.has(`${namespace}/${weft.service}`)) return;
+		try {
+			await this.options.objects.create(SERVICE, service(node));
+			log.info('service made for its first instance', { service: `${namespace}/${weft.service}` });
+		} catch (error) {
+			if (!(error instanceof WeftError) || error.code !== 'already_exists') throw error;
+		}
+	}
+
+	private async unregister(instance: Instance): Promise<void> {
+		// It may have come back while this waited for its turn.
+		if (instance.connections > 0) return;
+		await this.options.objects.delete(WORKLOAD_ENTRY, instance.namespace, instance.name);
+		if (instance.connections === 0) this.instances.delete(`${instance.namespace}/${instance.name}`);
+		log.info('instance left', { instance: `${instance.namespace}/${instance.name}` });
+	}
+
+	private now(): string {
+		return `${new Date(this.options.clock.wallMs()).toISOString().slice(0, 19)}Z`;
+	}
+}
+
+export function isManaged(object: Pick<MeshObject, 'metadata'>): boolean {
+	return object.metadata.labels?.[MANAGED_BY_LABEL] === WEFT_RUN;
+}
+
+function workloadEntry(node: SidecarNode): MeshObject<Partial<WorkloadEntrySpec>> {
+	const weft = node.weft!;
+	const ports: Record<string, number> = {};
+	for (const { port, protocol } of weft.ports) {
+		const mesh = weft.inboundPorts?.[String(port)] ?? port;
+		ports[String(port)] = mesh;
+		ports[protocol] ??= mesh;
+	}
+	return {
+		apiVersion: 'networking.istio.io/v1',
+		kind: 'WorkloadEntry',
+		metadata: {
+			name: weft.instance,
+			namespace: node.namespace,
+			labels: { [MANAGED_BY_LABEL]: WEFT_RUN },
+			annotations: {
+				[WORKLOAD_ANNOTATION]: node.workload,
+				...(weft.healthCheck === undefined ? {} : { [HEALTH_CHECK_ANNOTATION]: 'true' }),
+			},
+		},
+		spec: {
+			address: weft.address,
+			ports,
+			labels: { ...node.labels, ...appLabel(node), [TLS_MODE_LABEL]: TLS_MODE_ISTIO },
+			serviceAccount: node.serviceAccount,
+		},
+	};
+}
+
+function service(node: SidecarNode): MeshObject {
+	const { service: name, ports } = node.weft!;
+	return {
+		apiVersion: 'v1',
+		kind: 'Service',
+		metadata: { name, namespace: node.namespace, labels: { [MANAGED_BY_LABEL]: WEFT_RUN } },
+		spec: {
+			selector: appLabel(node),
+			ports: ports.map(({ port, protocol }) => ({
+				name: ports.length === 1 ? protocol : `${protocol}-${port}`,
+				port,
+				targetPort: port,
+			})),
+		},
+	};
+}
+
+/** The label that a Service made here selects its instances by. */
+function appLabel(node: SidecarNode): Record<string, string> {
+	return { app: node.labels.app ?? (node.weft!.service || node.workload) };
+}

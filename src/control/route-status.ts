@@ -1,0 +1,167 @@
+// What each HTTPRoute's status says: whether its parents accept it, whether what it names is
+// there, and how many sidecars have it in force. Written only when it says something new.
+
+import { HTTP_ROUTE, type HttpRouteStatus, type ParentRef } from '../config/http-route.ts';
+import type { Condition } from '../config/object.ts';
+import type { ObjectStore } from '../config/object-store.ts';
+import type { Clock } from '../std/clock.ts';
+import { errorMessage } from '../std/errors.ts';
+import { Logger } from '../std/log.ts';
+import { unresolvedReferences } from './compile/backend.ts';
+import { portProtocol } from './compile/mesh-service.ts';
+import type { HttpRoute } from './mesh-kinds.ts';
+import type { MeshModel } from './model.ts';
+
+const log = new Logger('route-status');
+
+export const CONTROLLER_NAME = 'weft.dev/controller';
+export const PROGRAMMED = 'weft.dev/Programmed';
+
+/** How many sidecars get a route, how many have acknowledged it as it is, and what one of the others said. */
+export interface RouteProgress {
+	readonly of: number;
+	readonly acknowledged: number;
+	/** `NODE: DETAIL` of a NACK; null: none. */
+	readonly rejection: string | null;
+}
+
+export class RouteStatusWriter {
+	private readonly dirty = new Set<string>();
+	private running: Promise<void> | null = null;
+
+	constructor(
+		private readonly model: MeshModel,
+		private readonly objects: ObjectStore,
+		private readonly clock: Clock,
+		private readonly progressOf: (route: HttpRoute) => RouteProgress,
+	) {}
+
+	/** These routes' statuses (by `NAMESPACE/NAME`) may differ from what is written. */
+	mark(keys: Iterable<string>): void {
+		for (const key of keys) this.dirty.add(key);
+		if (this.dirty.size === 0 || this.running !== null) return;
+		this.running = this.run().finally(() => {
+			this.running = null;
+			if (this.dirty.size > 0) this.mark([]);
+		});
+	}
+
+	/** Resolves when nothing is left to write. */
+	async idle(): Promise<void> {
+		while (this.running !== null) await this.running;
+	}
+
+	private async run(): Promise<void> {
+		for (const key of this.dirty) {
+			this.dirty.delete(key);
+			const route = this.model.httpRoutes.get(key);
+			if (route === undefined) continue;
+			const wanted = this.statusOf(route);
+			if (sameStatus(route.status, wanted)) continue;
+			try {
+				await this.objects.updateStatus(HTTP_ROUTE, route.metadata.namespace ?? '', route.metadata.name, (current) =>
+					// Of another generation: the model will hear of it, and this is asked for again.
+					current.metadata.generation === route.metadata.generation
+						? keepTransitionTimes(wanted, current.status, this.now())
+						: null,
+				);
+			} catch (error) {
+				log.error('a status could not be written', { route: key, error: errorMessage(error) });
+			}
+		}
+	}
+
+	private statusOf(route: HttpRoute): HttpRouteStatus {
+		const unresolved = unresolvedReferences(this.model, route);
+		const progress = this.progressOf(route);
+		const observedGeneration = route.metadata.generation;
+		const condition = (type: string, status: Condition['status'], reason: string, message: string) => ({
+			type,
+			status,
+			reason,
+			message,
+			lastTransitionTime: '',
+			observedGeneration,
+		});
+		const [first] = unresolved;
+		const resolved =
+			first === undefined
+				? condition('ResolvedRefs', 'True', 'ResolvedRefs', 'Everything that the route names is there')
+				: condition(
+						'ResolvedRefs',
+						'False',
+						first.reason,
+						[...new Set(unresolved.map((one) => one.message))].join('; '),
+					);
+		const parents = route.spec.parentRefs.map((parentRef) => {
+			const fault = this.parentFault(route, parentRef);
+			const accepted =
+				fault === null
+					? condition('Accepted', 'True', 'Accepted', 'The route is accepted')
+					: condition('Accepted', 'False', 'NoMatchingParent', fault);
+			return {
+				parentRef,
+				controllerName: CONTROLLER_NAME,
+				conditions: [accepted, resolved, programmed(progress, condition)],
+			};
+		});
+		return { parents };
+	}
+
+	private parentFault(route: HttpRoute, parent: ParentRef): string | null {
+		const namespace = parent.namespace ?? route.metadata.namespace ?? '';
+		const service = this.model.services.get(`${namespace}/${parent.name}`);
+		if (service === undefined) return `Service ${namespace}/${parent.name} does not exist`;
+		const ports = service.spec.ports.filter(({ port }) => parent.port === undefined || parent.port === port);
+		if (ports.length === 0) return `Service ${namespace}/${parent.name} has no port ${parent.port}`;
+		if (ports.every((port) => portProtocol(port) === 'tcp'))
+			return `Service ${namespace}/${parent.name} does not speak HTTP`;
+		return null;
+	}
+
+	private now(): string {
+		return `${new Date(this.clock.wallMs()).toISOString().slice(0, 19)}Z`;
+	}
+}
+
+function programmed(
+	progress: RouteProgress,
+	condition: (type: string, status: Condition['status'], reason: string, message: string) => Condition,
+): Condition {
+	const { of, acknowledged, rejection } = progress;
+	const message = `acknowledged by ${acknowledged} of ${of}`;
+	if (rejection !== null) return condition(PROGRAMMED, 'False', 'Rejected', `${message}; ${rejection}`.slice(0, 4096));
+	if (acknowledged < of) return condition(PROGRAMMED, 'Unknown', 'Pending', message);
+	return condition(PROGRAMMED, 'True', 'Programmed', message);
+}
+
+/** But for the times of transition. */
+function sameStatus(written: HttpRouteStatus | undefined, wanted: HttpRouteStatus): boolean {
+	if (written === undefined) return false;
+	const bare = (status: HttpRouteStatus) => ({
+		parents: status.parents.map((parent) => ({
+			...parent,
+			conditions: parent.conditions.map((condition) => ({ ...condition, lastTransitionTime: '' })),
+		})),
+	});
+	return Bun.deepEquals(bare(written), bare(wanted));
+}
+
+function keepTransitionTimes(
+	wanted: HttpRouteStatus,
+	written: HttpRouteStatus | undefined,
+	now: string,
+): HttpRouteStatus {
+	return {
+		parents: wanted.parents.map((parent) => {
+			const before = written?.parents.find((one) => Bun.deepEquals(one.parentRef, parent.parentRef));
+			return {
+				...parent,
+				conditions: parent.conditions.map((condition) => {
+					const old = before?.conditions.find(({ type }) => type === condition.type);
+					return { ...condition, lastTransitionTime: old?.status === condition.status ? old.lastTransitionTime : now };
+				}),
+			};
+		}),
+	};
+}
