@@ -11,7 +11,7 @@ import type {
 	HttpRouteMatch,
 	HttpRouteRule,
 	HttpRouteSpec,
-} from './http-route.ts';
+} from './http-route-schema.ts';
 import type { MeshObject } from './object.ts';
 
 const MATCHES_MAX = 128;

@@ -2,8 +2,9 @@
 // mounted (mesh snapshot, dashboard, metrics), on a unix socket and on a loopback TCP port, by one
 // handler. Access differs by the door, see access.ts.
 
-import { existsSync, lstatSync, unlinkSync } from 'node:fs';
+import { existsSync, unlinkSync } from 'node:fs';
 import type { ObjectStore } from '../../config/object-store.ts';
+import { withSocketFile } from '../../net/unix-socket-file.ts';
 import type { Clock } from '../../std/clock.ts';
 import { errorMessage, WeftError } from '../../std/errors.ts';
 import { AccessCheck, type Door } from './access.ts';
@@ -125,28 +126,22 @@ function listenTcp(
 }
 
 function listenUnix(path: string, handler: ApiHandler): Bun.Server<undefined> {
-	// The store's lock says that no other control plane has this data directory: the socket is a left-over.
-	if (existsSync(path)) {
-		if (!lstatSync(path).isSocket())
-			throw new WeftError('listen_failed', `${path} is there and is no socket: remove it`);
-		unlinkSync(path);
-	}
-	const umask = process.umask(0o177);
 	try {
-		return Bun.serve({
-			unix: path,
-			maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
-			fetch: (request, server) => handler.answer(request, 'unix', server),
-			error: errorResponse,
-		});
+		return withSocketFile(path, 0o600, () =>
+			Bun.serve({
+				unix: path,
+				maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
+				fetch: (request, server) => handler.answer(request, 'unix', server),
+				error: errorResponse,
+			}),
+		);
 	} catch (error) {
 		throw listenError(error, path);
-	} finally {
-		process.umask(umask);
 	}
 }
 
 function listenError(error: unknown, address: string): WeftError {
+	if (error instanceof WeftError) return error;
 	const inUse = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
 	if (inUse) return new WeftError('address_in_use', `cannot listen on ${address}: it is in use`, { cause: error });
 	return new WeftError('listen_failed', `cannot listen on ${address}: ${errorMessage(error)}`, { cause: error });
