@@ -14,6 +14,7 @@ import { LOG_LEVELS, logSink } from '../std/log.ts';
 import { systemRandom } from '../std/random.ts';
 import type { CaptureMode } from '../xds/node-metadata.ts';
 import { endWith, say } from './end-with.ts';
+import { EXIT_INVALID } from './exit-codes.ts';
 
 interface Flags {
 	readonly data?: string;
@@ -52,12 +53,13 @@ The program reaches services by their plain names: http://ratings:9080.
 In "loopback" capture it should listen on 127.0.0.1 (or on what --program-address says).
 
 Exit codes: the program's own, 128 + the number of the signal that ended it; 127 command not found,
-126 not executable, 3 no control plane, 1 anything else.`;
+126 not executable, 3 no control plane, 2 wrong options, 1 anything else.`;
 
 export function register(program: Command): void {
 	program
 		.command('run')
 		.description('start a program with a sidecar of the mesh')
+		.passThroughOptions()
 		.argument('<command...>', 'the program and its arguments, after --')
 		.requiredOption('--service <name>', 'the service that it is an instance of', label)
 		.option('--version <version>', 'its version', version, 'v1')
@@ -96,25 +98,25 @@ export function register(program: Command): void {
 		});
 }
 
-/** @throws ExitError 1 for options that do not go together */
+/** @throws ExitError 2 for options that do not go together */
 export function runOptions(flags: Flags, command: readonly string[]): RunOptions {
 	const ports = [
 		...flags.port.map((number) => ({ port: number, protocol: 'http' as const })),
 		...flags.tcpPort.map((number) => ({ port: number, protocol: 'tcp' as const })),
 	];
 	const numbers = new Set(ports.map((one) => one.port));
-	if (numbers.size !== ports.length) throw new ExitError(1, 'a port is given twice');
+	if (numbers.size !== ports.length) throw new ExitError(EXIT_INVALID, 'a port is given twice');
 	const first = ports[0]?.port;
 	const publish = flags.publish.map((one) => {
 		const targetPort = one.targetPort ?? first;
 		if (targetPort === undefined || !numbers.has(targetPort)) {
 			const known = ports.length === 0 ? 'none is given' : `found ${targetPort}, expected ${[...numbers].join(' or ')}`;
-			throw new ExitError(1, `--publish leads to a port of the program (--port or --tcp-port): ${known}`);
+			throw new ExitError(EXIT_INVALID, `--publish leads to a port of the program (--port or --tcp-port): ${known}`);
 		}
 		return { address: one.address, port: one.port, targetPort };
 	});
 	const checked = flags.healthHttp !== undefined || flags.healthTcp === true;
-	if (checked && first === undefined) throw new ExitError(1, 'a health check needs --port or --tcp-port');
+	if (checked && first === undefined) throw new ExitError(EXIT_INVALID, 'a health check needs --port or --tcp-port');
 	if (flags.healthHttp !== undefined && !flags.healthHttp.startsWith('/')) {
 		throw new ExitError(
 			1,
@@ -122,7 +124,10 @@ export function runOptions(flags: Flags, command: readonly string[]): RunOptions
 		);
 	}
 	if (flags.capture === 'transparent' && flags.programAddress !== undefined) {
-		throw new ExitError(1, '--program-address has no meaning with --capture transparent: leave one of them out');
+		throw new ExitError(
+			EXIT_INVALID,
+			'--program-address has no meaning with --capture transparent: leave one of them out',
+		);
 	}
 	return {
 		paths: dataPaths(dataDirectory(flags.data, process.env)),

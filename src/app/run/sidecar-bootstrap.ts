@@ -10,8 +10,11 @@ export interface SidecarBootstrapOptions {
 	readonly xds: { readonly address: string; readonly port: number; readonly serverName: string };
 }
 
+/** In the sidecar's state directory: by these roots it recognises the control plane when it joins, PEM. */
+export const ROOTS_FILE = 'roots.pem';
+
 /** The cluster that ADS goes over; its certificate and its roots are the identity agent's. */
-const XDS_CLUSTER = 'xds-grpc';
+export const XDS_CLUSTER = 'xds-grpc';
 const SDS_CLUSTER = 'sds-grpc';
 
 export function sidecarNodeId(metadata: SidecarNodeMetadata): string {

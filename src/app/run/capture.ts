@@ -1,0 +1,128 @@
+// Which way the program's traffic gets to the sidecar, chosen by what this machine and this user can
+// do, tried for real (the surroundings are made), and said with its reason.
+
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import type { CaptureMode } from '../../xds/node-metadata.ts';
+import { ExitError } from '../exit-error.ts';
+import type { CaptureScript, Tools } from './capture-script.ts';
+import { CaptureError, HeldProgram } from './held-program.ts';
+import { findTool } from './tools.ts';
+
+export interface CaptureOptions {
+	readonly wanted: 'auto' | CaptureMode;
+	/** The program listens elsewhere than on 127.0.0.1 and so shares the machine's loopback. */
+	readonly sharesLoopback: boolean;
+	readonly capturePort: number;
+	/** Files that exist and are bound over the machine's. */
+	readonly hostsFile: string;
+	readonly resolvFile: string;
+	readonly command: readonly string[];
+	readonly env: (mode: CaptureMode) => Readonly<Record<string, string | undefined>>;
+}
+
+export interface Capture {
+	readonly mode: CaptureMode;
+	/** Why this one, for the user. */
+	readonly reason: string;
+	readonly program: HeldProgram;
+	/**
+	 * The program's network namespace, for `transparent`: a path that holds while this process lives,
+	 * also when the program has ended.
+	 */
+	readonly networkNamespace: string | null;
+	release(): void;
+}
+
+const CAP_NET_ADMIN = 12;
+const CAP_SYS_ADMIN = 21;
+
+/** @throws ExitError 1 when the one that was wanted cannot be had */
+export async function prepareCapture(options: CaptureOptions): Promise<Capture> {
+	const candidates = options.wanted === 'auto' ? automatic(options) : [options.wanted];
+	const reasons: string[] = [];
+	if (options.wanted === 'auto' && options.sharesLoopback) reasons.push('--program-address shares the loopback');
+	for (const mode of candidates) {
+		try {
+			const program = await HeldProgram.prepare({
+				script: scriptFor(mode, options),
+				command: options.command,
+				env: options.env(mode),
+			});
+			return held(mode, program, options.wanted === 'auto' ? chosenBecause(mode, reasons) : 'as asked for');
+		} catch (error) {
+			if (!(error instanceof CaptureError)) throw error;
+			reasons.push(`no ${mode} capture: ${error.message}`);
+		}
+	}
+	throw new ExitError(1, reasons.join('; '));
+}
+
+function automatic(options: CaptureOptions): CaptureMode[] {
+	return options.sharesLoopback ? ['loopback', 'explicit'] : ['transparent', 'loopback', 'explicit'];
+}
+
+function chosenBecause(mode: CaptureMode, reasons: readonly string[]): string {
+	if (reasons.length > 0) return reasons.join('; ');
+	return mode === 'transparent' ? 'privileged: nothing gets round the sidecar' : 'chosen automatically';
+}
+
+function held(mode: CaptureMode, program: HeldProgram, reason: string): Capture {
+	if (mode !== 'transparent') return { mode, reason, program, networkNamespace: null, release: () => {} };
+	const descriptor = openSync(`/proc/${program.pid}/ns/net`, 'r');
+	return {
+		mode,
+		reason,
+		program,
+		networkNamespace: `/proc/${process.pid}/fd/${descriptor}`,
+		release: () => closeSync(descriptor),
+	};
+}
+
+/** @throws CaptureError when something that it takes is not here */
+function scriptFor(mode: CaptureMode, options: CaptureOptions): CaptureScript {
+	const setpriv = findTool('setpriv');
+	if (mode === 'explicit') return { kind: 'explicit', tools: { setpriv } };
+	if (process.platform !== 'linux') throw new CaptureError('it takes Linux');
+	const unshare = required('unshare');
+	const mount = required('mount');
+	const { hostsFile } = options;
+	if (mode === 'loopback') {
+		const uid = process.geteuid?.() ?? 0;
+		const gid = process.getegid?.() ?? 0;
+		const unprivileged = hasCapability(CAP_SYS_ADMIN) && uid === 0 ? null : { uid, gid };
+		return { kind: 'loopback', tools: { unshare, mount, setpriv }, hostsFile, unprivileged };
+	}
+	if (!hasCapability(CAP_SYS_ADMIN) || !hasCapability(CAP_NET_ADMIN)) {
+		throw new CaptureError('it takes root (CAP_SYS_ADMIN and CAP_NET_ADMIN)');
+	}
+	const nft = findTool('nft');
+	const iptables = findTool('iptables');
+	if (nft === null && iptables === null) throw new CaptureError('neither nft nor iptables is installed');
+	const tools: Tools = { unshare, mount, ip: required('ip'), nft, iptables, setpriv };
+	const { capturePort } = options;
+	let resolvFile: string | null = null;
+	if (existsSync('/etc/resolv.conf')) {
+		// Names outside the mesh are not resolved in there; saying so at once beats a time-out.
+		writeFileSync(options.resolvFile, 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n', { mode: 0o644 });
+		resolvFile = options.resolvFile;
+	}
+	return { kind: 'transparent', tools, capturePort, hostsFile, resolvFile };
+}
+
+function required(name: string): string {
+	const file = findTool(name);
+	if (file === null) throw new CaptureError(`${name} is not installed`);
+	return file;
+}
+
+/** Of the effective set (capabilities(7)). */
+function hasCapability(bit: number): boolean {
+	let status: string;
+	try {
+		status = readFileSync('/proc/self/status', 'utf8');
+	} catch {
+		return false;
+	}
+	const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1];
+	return mask !== undefined && ((BigInt(`0x${mask}`) >> BigInt(bit)) & 1n) === 1n;
+}
