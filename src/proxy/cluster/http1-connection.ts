@@ -24,6 +24,13 @@ export interface Http1ConnectionOwner {
 	onClosed(connection: Http1Connection, wasConnecting: boolean, error: WeftError | null): void;
 }
 
+/** Codec errors that say that the host closed, which is its right. */
+const CLOSE_CODES: ReadonlySet<string> = new Set([
+	'http1_not_sent',
+	'http1_closed_before_response',
+	'http1_premature_close',
+]);
+
 /** A host that was sent FIN has this long to close its side. */
 const CLOSE_GRACE_MS = 1000;
 
@@ -175,7 +182,9 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 
 	onUnavailable(error: WeftError | null): void {
 		const { counters } = this.context.stats;
-		if (error !== null) counters.upstream_cx_protocol_error.inc();
+		if (error?.origin === 'upstream' && error.code.startsWith('http1_') && !CLOSE_CODES.has(error.code)) {
+			counters.upstream_cx_protocol_error.inc();
+		}
 		const max = this.context.settings.requestsPerConnectionMax;
 		if (max > 0 && this.served >= max) counters.upstream_cx_max_requests.inc();
 		const wasIdle = this.state === 'idle';
