@@ -4,24 +4,27 @@
 import { Command, CommanderError } from 'commander';
 import { ExitError } from '../app/exit-error.ts';
 import { ConfigError, errorMessage, WeftError } from '../std/errors.ts';
-import * as apiResources from './api-resources.ts';
-import * as apply from './apply.ts';
-import * as deleteCommand from './delete.ts';
-import * as describe from './describe.ts';
 import { EXIT_FAILED, EXIT_INVALID, EXIT_OK } from './exit-codes.ts';
-import * as get from './get.ts';
 import { printable } from './output.ts';
-import * as status from './status.ts';
-import * as top from './top.ts';
-import * as version from './version.ts';
+import { WEFT_VERSION } from './weft-version.ts';
 
 /** What each file of a command exports. */
 interface CommandModule {
 	register(program: Command): void;
 }
 
-/** In the order of `weft --help`. */
-const COMMANDS: readonly CommandModule[] = [apply, get, describe, deleteCommand, status, top, apiResources, version];
+/** In the order of `weft --help`. Only the one that is asked for is loaded: some bring much along. */
+const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
+	run: () => import('./run.ts'),
+	apply: () => import('./apply.ts'),
+	get: () => import('./get.ts'),
+	describe: () => import('./describe.ts'),
+	delete: () => import('./delete.ts'),
+	status: () => import('./status.ts'),
+	top: () => import('./top.ts'),
+	'api-resources': () => import('./api-resources.ts'),
+	version: () => import('./version.ts'),
+};
 
 /** Runs the command line `args` (without the program's name). Returns the exit code; never throws. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -29,8 +32,8 @@ export async function main(args: readonly string[]): Promise<number> {
 	process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 		if (error.code === 'EPIPE') process.exit(EXIT_OK);
 	});
-	const program = build();
 	try {
+		const program = await build(commandOf(args));
 		await program.parseAsync([...args], { from: 'user' });
 		return Number(process.exitCode ?? EXIT_OK);
 	} catch (error) {
@@ -38,18 +41,34 @@ export async function main(args: readonly string[]): Promise<number> {
 	}
 }
 
-/** The whole program, unparsed; for help and its test. */
-export function build(): Command {
+/** These do not go through the API server, and say themselves what they take. */
+const WITHOUT_API: ReadonlySet<string> = new Set(['up', 'run', 'proxy', 'api-resources']);
+
+/** The first argument that is no global option; undefined when there is none. */
+function commandOf(args: readonly string[]): string | undefined {
+	for (let index = 0; index < args.length; index++) {
+		const arg = args[index] ?? '';
+		if (!arg.startsWith('-')) return arg;
+		if (arg === '--server' || arg === '--data') index++;
+	}
+	return undefined;
+}
+
+/** The program with the one command `name`, or with all when it has no such command. */
+export async function build(name?: string): Promise<Command> {
 	const program = new Command('weft');
 	program
 		.description('A service mesh: discovery, routing, mutual TLS and telemetry for every service.')
 		.option('--server <address>', 'control plane: unix:PATH or http://HOST:PORT (default: the socket in --data)')
 		.option('--data <dir>', 'data directory (default: $WEFT_DATA, else $XDG_DATA_HOME/weft, else ~/.local/share/weft)')
+		.version(WEFT_VERSION)
 		.showHelpAfterError('(weft --help shows what can be done)')
 		.enablePositionalOptions()
 		.exitOverride()
 		.addHelpText('after', EXAMPLES);
-	for (const command of COMMANDS) command.register(program);
+	const one = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+	const wanted = one === undefined ? Object.values(COMMANDS) : [one];
+	for (const load of wanted) (await load()).register(program);
 	for (const command of program.commands) inheritSettings(command);
 	return program;
 }
@@ -69,6 +88,7 @@ unreachable, 4 timed out.
 
 function inheritSettings(command: Command): void {
 	command.exitOverride().showHelpAfterError(`(weft ${command.name()} --help shows how)`);
+	if (WITHOUT_API.has(command.name())) return;
 	// After the subcommand as well as before it.
 	if (!command.options.some((option) => option.long === '--server')) {
 		command.option('--server <address>', 'control plane: unix:PATH or http://HOST:PORT');

@@ -1,13 +1,11 @@
 // `weft version`: of this command and of the control plane, when one answers.
 
 import type { Command } from 'commander';
-import packageJson from '../../package.json' with { type: 'json' };
 import { ExitError } from '../app/exit-error.ts';
 import { clientFor } from './api-client.ts';
 import { EXIT_UNREACHABLE } from './exit-codes.ts';
 import { print } from './output.ts';
-
-export const WEFT_VERSION: string = packageJson.version;
+import { WEFT_VERSION } from './weft-version.ts';
 
 export function register(program: Command): void {
 	program
