@@ -15,6 +15,7 @@ interface CommandModule {
 
 /** In the order of `weft --help`. Only the one that is asked for is loaded: some bring much along. */
 const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
+	up: () => import('./up.ts'),
 	run: () => import('./run.ts'),
 	apply: () => import('./apply.ts'),
 	get: () => import('./get.ts'),

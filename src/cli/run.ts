@@ -2,7 +2,7 @@
 
 import { isIPv4 } from 'node:net';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import packageJson from '../../package.json' with { type: 'json' };
+
 import { dataDirectory, dataPaths } from '../app/data-directory.ts';
 import { ExitError } from '../app/exit-error.ts';
 import { SERVICE_ACCOUNT_NAME, WORKLOAD_LABEL } from '../app/names.ts';
@@ -15,6 +15,7 @@ import { systemRandom } from '../std/random.ts';
 import type { CaptureMode } from '../xds/node-metadata.ts';
 import { endWith, say } from './end-with.ts';
 import { EXIT_INVALID } from './exit-codes.ts';
+import { WEFT_VERSION } from './weft-version.ts';
 
 interface Flags {
 	readonly data?: string;
@@ -147,7 +148,7 @@ export function runOptions(flags: Flags, command: readonly string[]): RunOptions
 		sidecarLog: flags.sidecarLog === true,
 		sidecarLogLevel: flags.sidecarLogLevel,
 		drainTimeMs: flags.drainTimeS * 1000,
-		weftVersion: packageJson.version,
+		weftVersion: WEFT_VERSION,
 	};
 }
 

@@ -242,4 +242,6 @@ test("the control plane's certificate has its SPIFFE ID and its DNS names", asyn
 		'URI:spiffe://cluster.local/ns/weft-system/sa/weft, DNS:weft-control-plane.weft-system.svc, DNS:localhost',
 	);
 	expect(leaf.checkHost('weft-control-plane.weft-system.svc')).toBeDefined();
+	const withAddress = await authority.issueControlPlaneCertificate(['127.0.0.1']);
+	expect(new NodeCertificate(withAddress.certificateChainPem).checkIP('127.0.0.1')).toBe('127.0.0.1');
 });

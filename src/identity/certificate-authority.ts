@@ -120,12 +120,19 @@ export class CertificateAuthority {
 		return workload !== null && workload.trustDomain === this.trustDomain ? workload : null;
 	}
 
-	/** The control plane's own: `spiffe://TD/ns/weft-system/sa/weft`, and the DNS names that clients ask for. */
-	async issueControlPlaneCertificate(): Promise<ControlPlaneCertificate> {
+	/**
+	 * The control plane's own: `spiffe://TD/ns/weft-system/sa/weft`, and the DNS names that clients ask for;
+	 * and IP addresses, for clients that know it by one (the API over TLS).
+	 */
+	async issueControlPlaneCertificate(ipAddresses: readonly string[] = []): Promise<ControlPlaneCertificate> {
 		const keys = await generateP256();
 		const spiffeId = controlPlaneSpiffeId(this.trustDomain);
-		const dnsNames = [CONTROL_PLANE_NAME, 'localhost'];
-		const leaf = await this.issue(keys.publicKey, spiffeId, dnsNames, CONTROL_PLANE_VALIDITY_MS);
+		const names: x509.JsonGeneralNames = [
+			{ type: 'dns', value: CONTROL_PLANE_NAME },
+			{ type: 'dns', value: 'localhost' },
+			...ipAddresses.map((value) => ({ type: 'ip' as const, value })),
+		];
+		const leaf = await this.issue(keys.publicKey, spiffeId, names, CONTROL_PLANE_VALIDITY_MS);
 		return {
 			certificateChainPem: certificateToPem(leaf),
 			privateKeyPem: await privateKeyToPem(keys.privateKey),
@@ -136,16 +143,13 @@ export class CertificateAuthority {
 	private async issue(
 		publicKey: x509.PublicKey | CryptoKey,
 		spiffeId: string,
-		dnsNames: readonly string[],
+		otherNames: x509.JsonGeneralNames,
 		validityMs: number,
 	): Promise<x509.X509Certificate> {
 		const nowMs = this.clock.wallMs();
 		const notAfterMs = Math.min(nowMs + validityMs, this.rootNotAfterMs);
 		if (notAfterMs <= nowMs) throw new WeftError('ca_unusable', 'the root certificate has expired');
-		const names: x509.JsonGeneralNames = [
-			{ type: 'url', value: spiffeId },
-			...dnsNames.map((value) => ({ type: 'dns' as const, value })),
-		];
+		const names: x509.JsonGeneralNames = [{ type: 'url', value: spiffeId }, ...otherNames];
 		return x509.X509CertificateGenerator.create({
 			publicKey,
 			signingKey: this.root.privateKey,
