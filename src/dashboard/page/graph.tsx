@@ -4,7 +4,7 @@
 
 import { select as d3Select } from 'd3-selection';
 import { type ZoomBehavior, zoom, zoomIdentity } from 'd3-zoom';
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { LinkLabel, LinkLine, NodeCard } from './graph-parts.tsx';
 import { FitIcon, LockIcon, MinusIcon, PlusIcon } from './icons.tsx';
 import { type Layout, type LayoutStyle, layOut, shapeOf } from './layout.ts';
@@ -36,7 +36,7 @@ export function Graph({ topology }: { readonly topology: Topology }) {
 		return () => observer.disconnect();
 	}, []);
 
-	useEffect(() => {
+	useLayoutEffect(() => {
 		const element = frame.current!;
 		const zooming = zoom<HTMLDivElement, unknown>()
 			.scaleExtent([SCALE_MIN, SCALE_MAX])
@@ -61,15 +61,14 @@ export function Graph({ topology }: { readonly topology: Topology }) {
 		const y = Math.max(0, (height - layout.height * scale) / 2);
 		behavior.current.transform(d3Select(frame.current!), zoomIdentity.translate(x, y).scale(scale));
 	};
-	useEffect(fit, [layout, width, height]);
+	useLayoutEffect(fit, [layout, width, height]);
 
 	const zoomBy = (factor: number) => {
 		if (behavior.current !== null) behavior.current.scaleBy(d3Select(frame.current!), factor);
 	};
-	const related = relatedTo(topology);
 
 	return (
-		<div class={`graph is-${style} ${related === null ? '' : 'has-selection'}`}>
+		<div class={`graph is-${style}`}>
 			<div class="graph-head">
 				<h2>Map</h2>
 				<Legend />
@@ -87,40 +86,49 @@ export function Graph({ topology }: { readonly topology: Topology }) {
 			</div>
 			<div ref={frame} class="graph-frame" style={{ height: `${height}px` }}>
 				<div ref={canvas} class="graph-canvas" style={{ width: `${layout.width}px`, height: `${layout.height}px` }}>
-					<svg class="graph-lines" width={layout.width} height={layout.height} aria-hidden="true">
-						{topology.links.map((link) => {
-							const line = layout.lines.get(link.key);
-							return line && <LinkLine key={link.key} link={link} line={line} faded={isFaded(related, link.key)} />;
-						})}
-					</svg>
-					{topology.nodes.map((node) => (
-						<NodeCard
-							key={node.key}
-							node={node}
-							box={layout.nodes.get(node.key)!}
-							style={style}
-							withNamespace={topology.manyNamespaces}
-							faded={isFaded(related, node.key)}
-						/>
-					))}
-					{topology.links.map((link) => {
-						const line = layout.lines.get(link.key);
-						return (
-							line && (
-								<LinkLabel
-									key={link.key}
-									link={link}
-									box={line.label}
-									style={style}
-									topology={topology}
-									faded={isFaded(related, link.key)}
-								/>
-							)
-						);
-					})}
+					{/* Not before the width is known: cards would slide to other places. */}
+					{width > 0 && <Drawing topology={topology} layout={layout} style={style} />}
 				</div>
 			</div>
 		</div>
+	);
+}
+
+function Drawing({
+	topology,
+	layout,
+	style,
+}: {
+	readonly topology: Topology;
+	readonly layout: Layout;
+	readonly style: LayoutStyle;
+}) {
+	const related = relatedTo(topology);
+	const drawn = topology.links.flatMap((link) => {
+		const line = layout.lines.get(link.key);
+		return line === undefined ? [] : [{ link, line, faded: isFaded(related, link.key) }];
+	});
+	return (
+		<>
+			<svg class="graph-lines" width={layout.width} height={layout.height} aria-hidden="true">
+				{drawn.map((each) => (
+					<LinkLine key={each.link.key} {...each} />
+				))}
+			</svg>
+			{topology.nodes.map((node) => (
+				<NodeCard
+					key={node.key}
+					node={node}
+					box={layout.nodes.get(node.key)!}
+					style={style}
+					withNamespace={topology.manyNamespaces}
+					faded={isFaded(related, node.key)}
+				/>
+			))}
+			{drawn.map(({ link, line, faded }) => (
+				<LinkLabel key={link.key} link={link} box={line.label} style={style} topology={topology} faded={faded} />
+			))}
+		</>
 	);
 }
 
