@@ -193,13 +193,7 @@ export class BunConnection implements Connection {
 		}
 		try {
 			const info = readTlsInfo(socket);
-			refusal = checkPeer(
-				info,
-				options,
-				isServer ? 'client' : 'server',
-				done ? null : chainError,
-				this.boundary.clock.wallMs(),
-			);
+			refusal = checkPeer(info, options, isServer ? 'client' : 'server', chainError, this.boundary.clock.wallMs());
 			this.tls = info;
 		} catch (error) {
 			refusal = errorMessage(error);

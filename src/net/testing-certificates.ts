@@ -12,6 +12,8 @@ import {
 	X509CertificateGenerator,
 } from '@peculiar/x509';
 
+export { Extension } from '@peculiar/x509';
+
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const CLIENT_AND_SERVER = ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'];
 const DAY_MS = 86_400_000;
