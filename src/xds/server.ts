@@ -5,6 +5,7 @@ import type { Server, ServerDuplexStream } from '@grpc/grpc-js';
 import { status } from '@grpc/grpc-js';
 import { AggregatedDiscoveryService } from '../generated/envoy/service/discovery/v3/ads_pb.ts';
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from '../generated/envoy/service/discovery/v3/discovery_pb.ts';
+import { SecretDiscoveryService } from '../generated/envoy/service/secret/v3/sds_pb.ts';
 import { serviceDefinition } from '../grpc/protobuf-methods.ts';
 import type { Clock } from '../std/clock.ts';
 import { errorMessage, WeftError } from '../std/errors.ts';
@@ -47,6 +48,17 @@ export class DiscoveryServer {
 		});
 	}
 
+	/** The same streams under SecretDiscoveryService, for clients that fetch their secrets by themselves. */
+	registerSecrets(server: Server): void {
+		server.addService(serviceDefinition(SecretDiscoveryService, { encodedResponses: true }), {
+			streamSecrets: (call: DiscoveryCall) => this.serve(call, 'state-of-the-world'),
+			deltaSecrets: (call: DiscoveryCall) => this.serve(call, 'delta'),
+			fetchSecrets: (_call: unknown, callback: (error: { code: status; details: string }) => void) => {
+				callback({ code: status.UNIMPLEMENTED, details: 'secrets are streamed' });
+			},
+		});
+	}
+
 	private serve(call: DiscoveryCall, variant: Variant): void {
 		let peer: StreamPeer;
 		try {
@@ -82,8 +94,11 @@ export class DiscoveryServer {
 		});
 		call.on('drain', () => stream.onDrain());
 		call.on('end', () => {
-			close(true);
-			call.end();
+			// A lost connection also ends the stream, and says in the same turn that it is cancelled.
+			setImmediate(() => {
+				close(true);
+				call.end();
+			});
 		});
 		call.on('cancelled', () => close(false));
 		call.on('error', () => close(false));
