@@ -3,6 +3,7 @@
 export const CR = 0x0d;
 export const LF = 0x0a;
 export const SP = 0x20;
+export const DEL = 0x7f;
 export const HTAB = 0x09;
 export const COLON = 0x3a;
 export const SEMICOLON = 0x3b;
@@ -29,6 +30,9 @@ export const HOST = table(`-._~%!$&'()*+,;=:[]${ALPHANUMERIC}`);
 
 /** ASCII upper case to lower case; every other byte to itself. */
 export const LOWER = new Uint8Array(256).map((_, byte) => (byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte));
+
+/** Lower case of a tchar; 0 for any other byte. */
+export const TOKEN_LOWER = LOWER.map((lower, byte) => (TOKEN[byte] === 1 ? lower : 0));
 
 /** Value of a hexadecimal digit; 255: none. */
 export const HEX = new Uint8Array(256).fill(255);

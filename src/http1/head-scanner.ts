@@ -11,7 +11,7 @@
 // the end of a read keeps a copy of its own part.
 
 import type { ErrorOrigin } from '../std/errors.ts';
-import { COLON, CR, FIELD_VALUE, HTAB, LF, LOWER, REQUEST_LINE, SP, TOKEN } from './characters.ts';
+import { COLON, CR, DEL, FIELD_VALUE, HTAB, LF, REQUEST_LINE, SP, TOKEN, TOKEN_LOWER } from './characters.ts';
 import { Http1Error } from './errors.ts';
 import { hashStep } from './field-names.ts';
 import type { Http1Limits } from './limits.ts';
@@ -174,8 +174,9 @@ export class HeadScanner {
 					let byte = 0;
 					while (at < to) {
 						byte = bytes[at]!;
-						if (TOKEN[byte] === 0) break;
-						hash = hashStep(hash, LOWER[byte]!);
+						const lower = TOKEN_LOWER[byte]!;
+						if (lower === 0) break;
+						hash = hashStep(hash, lower);
 						at++;
 					}
 					if (at === to) break scanning;
@@ -202,7 +203,12 @@ export class HeadScanner {
 				}
 
 				case State.value: {
-					while (at < to && FIELD_VALUE[bytes[at]!] === 1) at++;
+					while (at < to) {
+						// FIELD_VALUE, by comparisons: half the cost of the table.
+						const byte = bytes[at]!;
+						if (byte < SP ? byte !== HTAB : byte === DEL) break;
+						at++;
+					}
 					if (at === to) break scanning;
 					if (bytes[at] !== CR) {
 						if (bytes[at] === LF) return this.fail('http1_bad_line_end', 'LF without CR', at);
