@@ -6,7 +6,7 @@
 
 import type { HeaderList } from '../http/headers.ts';
 import type { RequestHead, ResponseHead } from '../http/stream.ts';
-import type { Connection, TlsInfo } from '../net/network.ts';
+import type { Connection, IpAddress, TlsInfo } from '../net/network.ts';
 import type { Cluster, Host } from './upstream.ts';
 
 /** Why a stream ended as it did, as bits. Names are Envoy's, `%RESPONSE_FLAGS%`. */
@@ -130,6 +130,8 @@ export class StreamInfo {
 	endMs = 0;
 	/** The client's address as `use_remote_address` and x-forwarded-for give it, without port. */
 	clientAddress = '';
+	/** Where the connection was headed before it was redirected to the listener; null: it was not. */
+	originalDestination: IpAddress | null = null;
 	/** SNI or name of the requested server, where known. */
 	requestedServerName = '';
 

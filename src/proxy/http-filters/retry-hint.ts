@@ -1,11 +1,11 @@
-// weft's own filter `weft.retry_hint`. On an inbound sidecar (`mode: mark`) it says by
+// weft's own filter `weft.retry_hint`. On an inbound sidecar (`direction: inbound`) it says by
 // `x-weft-retry: safe` that a failure may be tried elsewhere: the program cannot have seen the
 // request, or the method may be repeated and the connection broke before an answer came (RFC 9110
-// §9.2.2). On an outbound sidecar (`mode: remove`) it takes the header away before the caller sees
+// §9.2.2). On an outbound sidecar (`direction: outbound`) it takes the header away before the caller sees
 // it. A program behind the sidecar cannot set it.
 //
-// Configured by a TypedStruct `type.googleapis.com/weft.retry.v1.RetryHint`: `{mode: mark|remove}`;
-// without a mode, the listener's `traffic_direction` says which.
+// Configured by a TypedStruct `type.googleapis.com/weft.retry.v1.RetryHint`: `{direction:
+// inbound|outbound}`; without it, the listener's `traffic_direction` says which.
 
 import { removeHeader } from '../../http/headers.ts';
 import type { ResponseHead } from '../../http/stream.ts';
@@ -50,10 +50,12 @@ export const retryHintFilterFactory: HttpFilterFactory = {
 	typeUrl: RETRY_HINT_TYPE,
 	compile: (config, context) => {
 		const struct = config.struct();
-		for (const key of Object.keys(struct)) if (key !== 'mode') throw config.error(key, undefined, 'no field but mode');
-		const mode = struct.mode ?? (context.direction === 'inbound' ? 'mark' : 'remove');
-		if (mode === 'mark') return new MarkFilter(context.name);
-		if (mode === 'remove') return new RemoveFilter(context.name);
-		throw config.error('mode', JSON.stringify(mode), 'mark or remove');
+		for (const key of Object.keys(struct)) {
+			if (key !== 'direction') throw config.error(key, undefined, 'no field but direction');
+		}
+		const direction = struct.direction ?? context.direction;
+		if (direction === 'inbound') return new MarkFilter(context.name);
+		if (direction === 'outbound') return new RemoveFilter(context.name);
+		throw config.error('direction', JSON.stringify(direction), 'inbound or outbound');
 	},
 };

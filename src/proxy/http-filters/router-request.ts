@@ -27,6 +27,7 @@ const log = new Logger('router');
 
 const NEVER = Number.POSITIVE_INFINITY;
 const NO_EXTRA: HeaderList = [];
+const NO_HOSTS: readonly Host[] = [];
 
 export class RouterRequest implements RequestSink, AttemptOwner {
 	private attempt: UpstreamAttempt | null = null;
@@ -255,12 +256,17 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 	}
 
 	private pick(): Host | null {
-		const { retry, cluster } = this;
-		if (retry === null || !retry.policy.avoidPreviousHosts || this.tried.length === 0) return cluster.pick(null);
-		const context: PickContext = { tried: this.tried };
+		const { retry, cluster, exchange } = this;
+		const avoids = retry?.policy.avoidPreviousHosts === true && this.tried.length > 0;
+		if (!avoids && exchange.originalDestination === null) return cluster.pick(null);
+		const context: PickContext = {
+			tried: avoids ? this.tried : NO_HOSTS,
+			originalDestination: exchange.originalDestination,
+		};
 		let host = cluster.pick(context);
+		if (retry === null || context.tried.length === 0) return host;
 		for (let i = 1; i < retry.policy.hostSelectionAttemptsMax; i++) {
-			if (host === null || !this.tried.includes(host)) break;
+			if (host === null || !context.tried.includes(host)) break;
 			host = cluster.pick(context);
 		}
 		return host;

@@ -5,7 +5,7 @@
 import type { CodecTransport, ServerCodec, ServerCodecEvents } from '../../http/codec.ts';
 import type { RequestListener, ServerStream } from '../../http/stream.ts';
 import { Http1ServerCodec } from '../../http1/server-codec.ts';
-import type { Connection, ConnectionHandler } from '../../net/network.ts';
+import type { Connection, ConnectionHandler, IpAddress } from '../../net/network.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
@@ -37,6 +37,7 @@ export class HttpConnection
 	readonly random: Random;
 	readonly protocol = 'HTTP/1.1';
 	readonly localUriSan: string;
+	readonly originalDestination: IpAddress | null;
 	private readonly codec: ServerCodec;
 	private readonly active = new Set<HttpExchange>();
 	private readonly timer: Timer;
@@ -55,6 +56,7 @@ export class HttpConnection
 		const settings = slot.current;
 		this.connection = info.connection;
 		this.localUriSan = info.localUriSan;
+		this.originalDestination = info.originalDestination;
 		this.clock = environment.clock;
 		this.random = environment.random;
 		this.settingsAtOpen = settings;

@@ -8,7 +8,7 @@
 
 import { getHeader, type HeaderList, removeHeader, setHeader } from '../../http/headers.ts';
 import type { RequestHead, RequestListener, ResetReason, ResponseHead, ServerStream } from '../../http/stream.ts';
-import type { Connection } from '../../net/network.ts';
+import type { Connection, IpAddress } from '../../net/network.ts';
 import type { Clock } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';
@@ -30,6 +30,7 @@ export interface ExchangeHome {
 	readonly protocol: string;
 	/** URI SAN of our own certificate on this connection; empty without TLS. */
 	readonly localUriSan: string;
+	readonly originalDestination: IpAddress | null;
 	wakeAt(dueMs: number): void;
 	exchangeComplete(exchange: HttpExchange): void;
 	/** Runs `work` so that what it throws closes this connection only. */
@@ -65,6 +66,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		this.clock = home.clock;
 		this.random = home.random;
 		this.protocol = home.protocol;
+		this.originalDestination = home.originalDestination;
 		this.bufferLimitBytes = settings.bufferLimitBytes;
 		this.lastMoveMs = startMs;
 		this.idleMs = settings.streamIdleTimeoutMs;

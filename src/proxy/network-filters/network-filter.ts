@@ -1,11 +1,13 @@
 // What ends a filter chain: takes over a connection (handshaken, if it is TLS) and serves it.
 
-import type { Connection } from '../../net/network.ts';
+import type { Connection, IpAddress } from '../../net/network.ts';
 
 export interface ConnectionInfo {
 	readonly connection: Connection;
 	/** First URI SAN of our own certificate on it; empty without TLS or where it has none. */
 	readonly localUriSan: string;
+	/** Where it was headed before it was redirected here; null: it was not. */
+	readonly originalDestination: IpAddress | null;
 	/** Called once when the connection is gone. */
 	readonly onClosed: () => void;
 }

@@ -42,6 +42,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		this.downstream = connection;
 		this.lastMoveMs = this.clock.nowMs();
 		this.info = new StreamInfo(connection, settings.listenerName, this.lastMoveMs, this.clock.wallMs());
+		this.info.originalDestination = connectionInfo.originalDestination;
 		this.info.requestedServerName = connection.tls?.serverName ?? '';
 		this.upstream = new UpstreamSide(this);
 		connection.handler = this;
@@ -68,7 +69,11 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 			this.keepEarly(bytes);
 			return;
 		}
-		if (!this.upstreamConnection.write(bytes)) this.downstream.pause();
+		try {
+			if (!this.upstreamConnection.write(bytes)) this.downstream.pause();
+		} catch (error) {
+			this.fault(error);
+		}
 	}
 
 	onDrain(): void {
@@ -148,14 +153,18 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		try {
 			work();
 		} catch (error) {
-			log.error('a connection failed by a fault of ours and is closed', {
-				connection: this.downstream.id,
-				error: error instanceof Error ? (error.stack ?? error.message) : String(error),
-			});
-			this.settings.stats.faults.inc();
-			this.downstream.reset();
-			this.upstreamConnection?.reset();
+			this.fault(error);
 		}
+	}
+
+	fault(error: unknown): void {
+		log.error('a connection failed by a fault of ours and is closed', {
+			connection: this.downstream.id,
+			error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+		});
+		this.settings.stats.faults.inc();
+		this.downstream.reset();
+		this.upstreamConnection?.reset();
 	}
 
 	private begin(): void {
@@ -177,7 +186,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	}
 
 	private connect(cluster: Cluster): void {
-		const host = cluster.pick(this.tried.length === 0 ? null : { tried: this.tried });
+		const host = cluster.pick({ tried: this.tried, originalDestination: this.info.originalDestination });
 		if (host === null) {
 			this.info.responseFlags |= ResponseFlag.noHealthyUpstream;
 			this.downstream.reset();
@@ -260,7 +269,11 @@ class UpstreamSide implements ConnectionHandler {
 	}
 
 	onData(_connection: Connection, bytes: Uint8Array): void {
-		this.session.upstreamData(bytes);
+		try {
+			this.session.upstreamData(bytes);
+		} catch (error) {
+			this.session.fault(error);
+		}
 	}
 
 	onDrain(): void {

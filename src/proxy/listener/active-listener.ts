@@ -1,0 +1,298 @@
+// A listener at work: its socket (if it has one), the configuration in force, and the connections
+// it took. An update swaps the configuration; connections keep what they started with, or are handed
+// over to the next version of their filter chain.
+//
+//   accepted ──▶ original destination? ──▶ filter chain ──▶ TLS handshake ──▶ network filter
+//                   └▶ another listener       └▶ none: closed
+
+import { X509Certificate } from 'node:crypto';
+import type {
+	Connection,
+	ConnectionHandler,
+	IpAddress,
+	Network,
+	ServerTlsOptions,
+	Listener as Socket,
+} from '../../net/network.ts';
+import type { WeftError } from '../../std/errors.ts';
+import { Logger } from '../../std/log.ts';
+import type { MetricRegistry } from '../../telemetry/registry.ts';
+import type { ServedConnection } from '../network-filters/network-filter.ts';
+import { type FilterChain, releaseFilterChain, selectFilterChain } from './filter-chain.ts';
+import { allChains, type ListenerConfig } from './listener-config.ts';
+import { ListenerStats } from './listener-stats.ts';
+
+const log = new Logger('listener');
+/** Connections that may wait while a listener's first routes are on their way. */
+const HELD_MAX = 1024;
+
+export interface ListenerDirectory {
+	/** The listener for exactly this destination, or for its port on every address; undefined: none. */
+	forDestination(destination: IpAddress): ActiveListener | undefined;
+	/** A listener's last connection is gone. */
+	connectionsGone(listener: ActiveListener): void;
+}
+
+interface Taken {
+	readonly chain: FilterChain | null;
+	readonly connection: Connection;
+	readonly destination: IpAddress | null;
+	/** Null while handshaking, or held. */
+	served: ServedConnection | null;
+}
+
+export class ActiveListener {
+	private socket: Socket | null = null;
+	private inForce: ListenerConfig | null = null;
+	private readonly connections = new Map<Connection, Taken>();
+	private held: { connection: Connection; destination: IpAddress | null }[] = [];
+	private readonly stats: ListenerStats;
+	private draining = false;
+	private readonly uriSans = new WeakMap<ServerTlsOptions, string>();
+
+	constructor(
+		readonly name: string,
+		private readonly network: Network,
+		registry: MetricRegistry,
+		statName: string,
+		private readonly directory: ListenerDirectory,
+	) {
+		this.stats = new ListenerStats(registry, statName);
+	}
+
+	/** Null while its first configuration waits for routes. */
+	get config(): ListenerConfig | null {
+		return this.inForce;
+	}
+
+	/** With the port that was taken; null when it has no socket. */
+	get boundAddress(): Socket['address'] | null {
+		return this.socket?.address ?? null;
+	}
+
+	get connectionCount(): number {
+		return this.connections.size + this.held.length;
+	}
+
+	/** @throws WeftError when the address cannot be had */
+	bind(config: ListenerConfig, reusePort: boolean): void {
+		if (!config.bindToPort) return;
+		this.socket = this.network.listen(
+			{
+				address: config.address,
+				reusePort,
+				...(config.backlog > 0 ? { backlog: config.backlog } : {}),
+				...(config.mode > 0 ? { mode: config.mode } : {}),
+			},
+			(connection) => this.onConnection(connection),
+		);
+	}
+
+	/** Puts a configuration in force; chains of the old one that are not in it are given up. */
+	activate(next: ListenerConfig): void {
+		const before = this.inForce;
+		this.inForce = next;
+		if (before !== null) this.handOver(before, next);
+		const held = this.held;
+		this.held = [];
+		for (const { connection, destination } of held) {
+			this.connections.delete(connection);
+			connection.resume();
+			this.accept(connection, destination);
+		}
+	}
+
+	/** Takes a connection that another listener accepted for it. */
+	accept(connection: Connection, destination: IpAddress | null): void {
+		const config = this.inForce;
+		if (config === null) {
+			this.hold(connection, destination);
+			return;
+		}
+		this.stats.connectionsTotal.inc();
+		const local = connection.local;
+		const host = destination?.host ?? (local.kind === 'ip' ? local.host : '');
+		const port = destination?.port ?? (local.kind === 'ip' ? local.port : 0);
+		const chain = selectFilterChain(config.chains, config.defaultChain, host, port);
+		if (chain === null) {
+			this.stats.noFilterChain.inc();
+			refuse(connection);
+			return;
+		}
+		const taken: Taken = { chain, connection, destination, served: null };
+		this.connections.set(connection, taken);
+		this.stats.connectionsActive.inc();
+		if (chain.tls === null) {
+			this.serve(taken, '');
+			return;
+		}
+		const options = chain.tls.current();
+		if (options === null) {
+			if (log.enabled('debug')) log.debug('a certificate is not there yet', { listener: this.name });
+			this.stats.tlsErrors.inc();
+			connection.handler = new Handshake(this, taken, '');
+			connection.reset();
+			return;
+		}
+		connection.handler = new Handshake(this, taken, this.uriSanOf(options));
+		connection.startServerTls(
+			chain.handshakeTimeoutMs > 0 ? { ...options, handshakeTimeoutMs: chain.handshakeTimeoutMs } : options,
+		);
+	}
+
+	handshaken(taken: Taken, localUriSan: string): void {
+		this.stats.tlsHandshakes.inc();
+		this.serve(taken, localUriSan);
+	}
+
+	handshakeFailed(taken: Taken, error: WeftError | null): void {
+		this.stats.tlsErrors.inc();
+		if (error !== null && log.enabled('debug')) {
+			log.debug('a TLS handshake failed', { listener: this.name, code: error.code, reason: error.message });
+		}
+		this.gone(taken.connection);
+	}
+
+	/** New connections are refused from now on; the address is free. */
+	stopListening(): void {
+		this.socket?.close();
+		this.socket = null;
+		for (const { connection } of this.held) connection.reset();
+	}
+
+	/** Connections, those to come too, end with what is under way on them. */
+	drain(): void {
+		this.draining = true;
+		for (const taken of [...this.connections.values()]) taken.served?.drain();
+	}
+
+	closeConnections(): void {
+		for (const taken of [...this.connections.values()]) {
+			if (taken.served === null) taken.connection.reset();
+			else taken.served.close();
+		}
+	}
+
+	/** Gives up the filter chains; connections may still end by themselves. */
+	release(): void {
+		this.stopListening();
+		if (this.inForce !== null) for (const chain of allChains(this.inForce)) releaseFilterChain(chain);
+	}
+
+	heldGone(connection: Connection): void {
+		this.held = this.held.filter((one) => one.connection !== connection);
+		if (this.connectionCount === 0) this.directory.connectionsGone(this);
+	}
+
+	private onConnection(connection: Connection): void {
+		if (this.inForce?.useOriginalDestination === true) {
+			const destination = connection.originalDestination();
+			const other = destination === null ? undefined : this.directory.forDestination(destination);
+			if (other !== undefined && other !== this) other.accept(connection, destination);
+			else this.accept(connection, destination);
+			return;
+		}
+		this.accept(connection, null);
+	}
+
+	private serve(taken: Taken, localUriSan: string): void {
+		const { connection, chain, destination } = taken;
+		const onClosed = (): void => this.gone(connection);
+		const served = chain!.filter.serve({ connection, localUriSan, originalDestination: destination, onClosed });
+		taken.served = served;
+		if (this.draining) served.drain();
+	}
+
+	private gone(connection: Connection): void {
+		if (!this.connections.delete(connection)) return;
+		this.stats.connectionsActive.dec();
+		this.stats.connectionsDestroyed.inc();
+		if (this.connectionCount === 0) this.directory.connectionsGone(this);
+	}
+
+	private hold(connection: Connection, destination: IpAddress | null): void {
+		if (this.held.length >= HELD_MAX) {
+			this.stats.connectionsOverflowed.inc();
+			refuse(connection);
+			return;
+		}
+		connection.handler = new Held(this);
+		connection.pause();
+		this.held.push({ connection, destination });
+	}
+
+	private handOver(before: ListenerConfig, next: ListenerConfig): void {
+		const kept = new Set(allChains(next));
+		const byIdentity = new Map(allChains(next).map((chain) => [chain.identityKey, chain]));
+		for (const old of allChains(before)) {
+			if (kept.has(old)) continue;
+			const successor = byIdentity.get(old.identityKey);
+			if (successor === undefined || !old.filter.handOver(successor.filter)) {
+				for (const taken of [...this.connections.values()]) if (taken.chain === old) taken.served?.drain();
+			}
+			releaseFilterChain(old);
+		}
+	}
+
+	/** First URI SAN of the certificate that we show, parsed once per certificate. */
+	private uriSanOf(options: ServerTlsOptions): string {
+		let found = this.uriSans.get(options);
+		if (found === undefined) {
+			found = uriSanOfPem(options.certificateChainPem);
+			this.uriSans.set(options, found);
+		}
+		return found;
+	}
+}
+
+class Handshake implements ConnectionHandler {
+	constructor(
+		private readonly listener: ActiveListener,
+		private readonly taken: Taken,
+		private readonly localUriSan: string,
+	) {}
+
+	onConnect(): void {
+		this.listener.handshaken(this.taken, this.localUriSan);
+	}
+
+	onData(): void {}
+	onDrain(): void {}
+	onEnd(): void {}
+
+	onClose(_connection: Connection, error: WeftError | null): void {
+		this.listener.handshakeFailed(this.taken, error);
+	}
+}
+
+/** A connection that waits for its listener. */
+class Held implements ConnectionHandler {
+	constructor(private readonly listener: ActiveListener) {}
+
+	onConnect(): void {}
+	/** Paused at once; what came before that is lost, so the connection is not served. */
+	onData(connection: Connection): void {
+		connection.reset();
+	}
+	onDrain(): void {}
+	onEnd(): void {}
+
+	onClose(connection: Connection): void {
+		this.listener.heldGone(connection);
+	}
+}
+
+const NOTHING: ConnectionHandler = { onConnect() {}, onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
+
+function refuse(connection: Connection): void {
+	connection.handler = NOTHING;
+	connection.reset();
+}
+
+function uriSanOfPem(pem: string): string {
+	try {
+		return /URI:([^,\s"]+)/.exec(new X509Certificate(pem).subjectAltName ?? '')?.[1] ?? '';
+	} catch {
+		return '';
+	}
+}
