@@ -87,7 +87,8 @@ async function bringUp(mesh: DemoMesh, options: Options): Promise<Running> {
 
 	let told = -1;
 	const inSync = (count: number) => {
-		if (process.stdout.isTTY && count !== told) process.stdout.write(`\rsidecars in sync: ${count} of ${sidecarCount} `);
+		if (process.stdout.isTTY && count !== told)
+			process.stdout.write(`\rsidecars in sync: ${count} of ${sidecarCount} `);
 		told = count;
 		return count;
 	};
@@ -102,7 +103,9 @@ async function bringUp(mesh: DemoMesh, options: Options): Promise<Running> {
 	}
 	if (process.stdout.isTTY) process.stdout.write('\r');
 	const seconds = ((performance.now() - started) / 1000).toFixed(0);
-	console.log(`the mesh is up: ${instances.length} instances behind sidecars, ${options.rate} requests/s, ready in ${seconds} s`);
+	console.log(
+		`the mesh is up: ${instances.length} instances behind sidecars, ${options.rate} requests/s, ready in ${seconds} s`,
+	);
 	return { load, sidecarCount, storefrontUrl: `http://127.0.0.1:${storefrontPort}/` };
 }
 
@@ -140,7 +143,7 @@ async function live(mesh: DemoMesh, options: Options, interrupted: Promise<unkno
 		'  move /reviews from the monolith to its service',
 		`    ${run(`apply -f ${manifests}/reviews-route.yaml`)}`,
 		'  kill an instance, and see nothing fail',
-		`    pkill -9 -f 'weft.* --data ${data} --service products --version v1' -o`,
+		`    kill -9 ${mesh.pidOf('products-v1-1')}`,
 		'  inject a delay of 400 ms, and take it away again',
 		`    ${run(`apply -f ${manifests}/payments-delay.yaml`)}`,
 		`    ${run(`delete -f ${manifests}/payments-delay.yaml`)}`,

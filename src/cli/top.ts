@@ -4,14 +4,9 @@
 import type { Command } from 'commander';
 import type { EdgeEnd, MeshSnapshot, TrafficFigures } from '../control/mesh-snapshot.ts';
 import { clientFor } from './api-client.ts';
+import { LiveScreen } from './live-screen.ts';
 import { meshSnapshot, meshSnapshots } from './mesh-client.ts';
 import { type Cell, coloured, formatTable, print } from './output.ts';
-
-const ENTER_SCREEN = '\x1b[?1049h\x1b[?25l';
-const LEAVE_SCREEN = '\x1b[?25h\x1b[?1049l';
-const HOME = '\x1b[H';
-const CLEAR_LINE_REST = '\x1b[K';
-const CLEAR_SCREEN_REST = '\x1b[J';
 
 export function register(program: Command): void {
 	program
@@ -29,21 +24,15 @@ export function register(program: Command): void {
 			const ending = new AbortController();
 			const end = () => ending.abort();
 			process.once('SIGINT', end).once('SIGTERM', end);
-			process.stdout.write(ENTER_SCREEN);
+			const screen = new LiveScreen();
+			screen.enter();
 			try {
-				for await (const mesh of meshSnapshots(client, ending.signal)) draw(topLines(mesh, options.namespace));
+				for await (const mesh of meshSnapshots(client, ending.signal)) screen.draw(topLines(mesh, options.namespace));
 			} finally {
-				process.stdout.write(LEAVE_SCREEN);
+				screen.leave();
 				process.off('SIGINT', end).off('SIGTERM', end);
 			}
 		});
-}
-
-function draw(lines: readonly string[]): void {
-	const height = Math.max(4, process.stdout.rows ?? 24);
-	const shown =
-		lines.length <= height ? lines : [...lines.slice(0, height - 1), `… ${lines.length - height + 1} more lines`];
-	process.stdout.write(`${HOME}${shown.map((line) => `${line}${CLEAR_LINE_REST}`).join('\n')}${CLEAR_SCREEN_REST}`);
 }
 
 /** Busiest first. */

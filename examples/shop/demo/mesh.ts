@@ -138,6 +138,11 @@ export class DemoMesh {
 		await child.exited;
 	}
 
+	/** Process id of its `weft run`. */
+	pidOf(name: string): number | null {
+		return this.instances.get(name)?.pid ?? null;
+	}
+
 	/** Runs `weft ARGS` on this mesh; returns its standard output. @throws when it exits other than 0 */
 	async cli(...args: readonly string[]): Promise<string> {
 		const child = Bun.spawn([weft, ...args, '--data', this.data], {

@@ -1,0 +1,49 @@
+// The live view: what to try, who calls whom, and what the load sees.
+
+import { LiveScreen } from '../../../src/cli/live-screen.ts';
+import { coloured } from '../../../src/cli/output.ts';
+import { topLines } from '../../../src/cli/top.ts';
+import type { LoadObserver } from './load.ts';
+import type { DemoMesh } from './mesh.ts';
+
+const REDRAW_MS = 1000;
+/** Without a terminal: one table now and then. */
+const PRINT_MS = 10_000;
+
+export async function showLive(
+	mesh: DemoMesh,
+	load: LoadObserver,
+	tips: readonly string[],
+	interrupted: Promise<unknown>,
+): Promise<void> {
+	const terminal = process.stdout.isTTY === true;
+	const screen = new LiveScreen();
+	let over = false;
+	const end = interrupted.then(() => {
+		over = true;
+	});
+	if (terminal) screen.enter();
+	else for (const line of [...tips, '']) console.log(line);
+	try {
+		while (!over) {
+			const lines = await view(mesh, load);
+			if (over) break;
+			if (terminal)
+				screen.draw([...tips.map((tip) => (tip.startsWith('    ') ? coloured(tip, 'blue') : tip)), '', ...lines]);
+			else for (const line of [...lines, '']) console.log(line);
+			await Promise.race([end, Bun.sleep(terminal ? REDRAW_MS : PRINT_MS)]);
+		}
+	} finally {
+		if (terminal) screen.leave();
+	}
+}
+
+async function view(mesh: DemoMesh, load: LoadObserver): Promise<string[]> {
+	const { done, failed } = load.totals;
+	const seen = `load: ${done} requests answered, ${failed} failed`;
+	try {
+		return [seen, ...topLines(await mesh.snapshot())];
+	} catch (error) {
+		return [seen, `the control plane does not answer: ${error instanceof Error ? error.message : String(error)}`];
+	}
+}

@@ -1,0 +1,25 @@
+// A view that is drawn anew in place, on the terminal's other screen.
+
+const ENTER_SCREEN = '\x1b[?1049h\x1b[?25l';
+const LEAVE_SCREEN = '\x1b[?25h\x1b[?1049l';
+const HOME = '\x1b[H';
+const CLEAR_LINE_REST = '\x1b[K';
+const CLEAR_SCREEN_REST = '\x1b[J';
+
+export class LiveScreen {
+	enter(): void {
+		process.stdout.write(ENTER_SCREEN);
+	}
+
+	leave(): void {
+		process.stdout.write(LEAVE_SCREEN);
+	}
+
+	/** As many of the lines as fit; the last says how many do not. */
+	draw(lines: readonly string[]): void {
+		const height = Math.max(4, process.stdout.rows ?? 24);
+		const shown =
+			lines.length <= height ? lines : [...lines.slice(0, height - 1), `… ${lines.length - height + 1} more lines`];
+		process.stdout.write(`${HOME}${shown.map((line) => `${line}${CLEAR_LINE_REST}`).join('\n')}${CLEAR_SCREEN_REST}`);
+	}
+}
