@@ -1,10 +1,12 @@
-import { afterAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connect as tlsConnect } from 'node:tls';
 import { BunNetwork } from './bun-network.ts';
-import type { Address, Connection } from './network.ts';
+import type { Address, Connection, IpAddress, ServerTlsOptions } from './network.ts';
 import { testNetworkContract } from './network-contract.ts';
+import { TestAuthority, type TestCertificate } from './testing-certificates.ts';
 import { Recorder } from './testing-recorder.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-net-'));
@@ -133,4 +135,142 @@ test('IPv6 works, and an IPv4 peer of a dual-stack listener is named as IPv4', a
 	expect(connection.remote).toMatchObject({ kind: 'ip', host: '127.0.0.1' });
 	client.reset();
 	listener.close();
+});
+
+describe('TLS', () => {
+	let root: TestAuthority;
+	let leaf: TestCertificate;
+	const network = new BunNetwork();
+
+	beforeAll(async () => {
+		root = await TestAuthority.create();
+		leaf = await root.issue({ name: 'first', dns: ['first'] });
+	});
+
+	function serve(optionsOf: () => ServerTlsOptions) {
+		const accepted: Recorder[] = [];
+		const listener = network.listen({ address: loopback }, (connection) => {
+			accepted.push(new Recorder().attach(connection));
+			connection.startServerTls(optionsOf());
+		});
+		return { listener, accepted, port: (listener.address as IpAddress).port };
+	}
+
+	const serverOptions = (certificate: TestCertificate, more: Partial<ServerTlsOptions> = {}): ServerTlsOptions => ({
+		certificateChainPem: certificate.certificatePem,
+		privateKeyPem: certificate.privateKeyPem,
+		...more,
+	});
+
+	test('a certificate changes from one connection to the next, and open ones live on', async () => {
+		let current = serverOptions(leaf);
+		const { listener } = serve(() => current);
+		const connect = async () => {
+			const recorder = new Recorder();
+			network.connect({ address: listener.address, tls: { rootsPem: root.certificatePem, serverName: 'a' } }, recorder);
+			await recorder.until(() => recorder.events.length > 0);
+			return recorder;
+		};
+		const first = await connect();
+		current = serverOptions(await root.issue({ name: 'second' }));
+		const second = await connect();
+		expect(first.connection!.tls?.peerCertificate?.subject).toBe('CN=first');
+		expect(second.connection!.tls?.peerCertificate?.subject).toBe('CN=second');
+		expect(first.isClosed).toBe(false);
+		listener.close();
+		first.connection!.reset();
+		second.connection!.reset();
+	});
+
+	test('an intermediate that the peer sends leads to the root', async () => {
+		const intermediate = await TestAuthority.create('intermediate', root);
+		const deep = await intermediate.issue({ name: 'deep' });
+		const chain = { ...deep, certificatePem: deep.certificatePem + intermediate.certificatePem };
+		const { listener } = serve(() => serverOptions(chain));
+		const recorder = new Recorder();
+		network.connect({ address: listener.address, tls: { rootsPem: root.certificatePem, serverName: 'a' } }, recorder);
+		await recorder.until(() => recorder.events.length > 0);
+		expect(recorder.error).toBeNull();
+
+		const { listener: bare } = serve(() => serverOptions(deep));
+		const refused = new Recorder();
+		network.connect({ address: bare.address, tls: { rootsPem: root.certificatePem, serverName: 'a' } }, refused);
+		await refused.closed();
+		expect(refused.error?.code).toBe('tls_handshake_failed');
+		recorder.connection!.reset();
+		listener.close();
+		bare.close();
+	});
+
+	for (const minVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+		test(`a TLS 1.2 client against a least version of ${minVersion}`, async () => {
+			const { listener, accepted, port } = serve(() => serverOptions(leaf, { minVersion }));
+			const done = Promise.withResolvers<string>();
+			const options = { host: '127.0.0.1', port, maxVersion: 'TLSv1.2', rejectUnauthorized: false } as const;
+			const client = tlsConnect(options, () => {
+				done.resolve(client.getProtocol() ?? 'none');
+			});
+			client.on('error', () => done.resolve('refused'));
+			expect(await done.promise).toBe(minVersion === 'TLSv1.2' ? 'TLSv1.2' : 'refused');
+			client.destroy();
+			accepted[0]!.connection!.end();
+			await accepted[0]!.closed();
+			if (minVersion === 'TLSv1.3') expect(accepted[0]!.error?.code).toBe('tls_handshake_failed');
+			listener.close();
+		});
+	}
+
+	test('a key that does not fit its certificate fails that connection only', async () => {
+		const other = await root.issue();
+		const { listener, accepted } = serve(() => ({ ...serverOptions(leaf), privateKeyPem: other.privateKeyPem }));
+		const recorder = new Recorder();
+		network.connect({ address: listener.address, tls: { rootsPem: '', serverName: '' } }, recorder);
+		await recorder.closed();
+		await accepted[0]!.closed();
+		expect(accepted[0]!.error?.code).toBe('tls_handshake_failed');
+		listener.close();
+	});
+});
+
+// Entering a namespace takes root, and a Linux with `unshare` and `ip`.
+const mayEnterNamespaces = process.getuid?.() === 0 && Bun.which('unshare') !== null && Bun.which('ip') !== null;
+
+test.skipIf(!mayEnterNamespaces)('sockets are made in the namespace of their address', async () => {
+	const network = new BunNetwork();
+	const child = Bun.spawn(['unshare', '--net', 'sh', '-c', 'ip link set lo up && echo ready && exec cat'], {
+		stdin: 'pipe',
+		stdout: 'pipe',
+	});
+	const reader = child.stdout.getReader();
+	await reader.read();
+	try {
+		const inside: IpAddress = {
+			kind: 'ip',
+			host: '127.0.0.1',
+			port: 0,
+			networkNamespace: `/proc/${child.pid}/ns/net`,
+		};
+		const far = new Recorder();
+		const listener = network.listen({ address: inside }, (connection) => far.attach(connection));
+		const { port } = listener.address as IpAddress;
+		const near = new Recorder();
+		network.connect({ address: listener.address }, near).write(Buffer.from('inside'));
+		await far.received('inside');
+		expect(far.connection!.local).toEqual(listener.address);
+
+		const outside = new Recorder();
+		network.connect({ address: { kind: 'ip', host: '127.0.0.1', port } }, outside);
+		await outside.closed();
+		expect(outside.error?.code).toBe('connect_refused');
+
+		const missing = { ...inside, networkNamespace: '/proc/0/ns/net' };
+		expect(() => network.listen({ address: missing }, () => {})).toThrow(
+			expect.objectContaining({ code: 'network_namespace_failed' }),
+		);
+		near.connection!.reset();
+		listener.close();
+	} finally {
+		child.kill();
+		await child.exited;
+	}
 });
