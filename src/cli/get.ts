@@ -179,6 +179,7 @@ async function* watchEvents(
 	if (options.selector !== undefined) query.set('labelSelector', options.selector);
 	const path = `${resourcePath(kind, namespaceOf(options))}?${query}`;
 	for await (const line of client.stream({ path, accept }, '\n')) {
+		if (line === '') continue;
 		const event = JSON.parse(line) as { type: string; object: unknown };
 		if (event.type === 'ERROR') {
 			throw new ExitError(EXIT_FAILED, String((event.object as { message?: string }).message ?? 'the watch failed'));

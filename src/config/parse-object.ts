@@ -17,7 +17,7 @@ const ANNOTATIONS_CHARACTERS_MAX = 256 * 1024;
 
 const notServed = z
 	.array(z.unknown())
-	.max(0, { error: () => 'an empty list: weft does not support this field' })
+	.refine((list) => list.length === 0, { error: 'an empty list: weft does not support this field' })
 	.nullish();
 
 /** What the API server sets is accepted from a user who sends back what was read. */

@@ -69,6 +69,9 @@ export async function watchResponse(request: WatchRequest, signal: AbortSignal):
 				const bookmark = (annotations?: Record<string, string>) =>
 					send('BOOKMARK', bookmarkObject(how, revision, annotations));
 
+				// Bun sends the head of a response with the first bytes of its body; a client must not wait for an
+				// event to learn that its watch began. Blanks between values are nothing in JSON.
+				controller.enqueue(encoder.encode('\n'));
 				for (const object of initial?.items ?? []) {
 					if (request.selector === null || request.selector(object)) send('ADDED', shown(object, how));
 				}
