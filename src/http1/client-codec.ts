@@ -253,7 +253,8 @@ export class Http1ClientCodec implements ClientCodec, BodySink {
 		while (at < bytes.length && !this.closed) {
 			const stream = this.current;
 			if (stream === null || stream.responseEnded || !stream.headWritten) {
-				this.failUnexpected();
+				// A connection that closes with its response may say what it likes.
+				if (stream === null || stream.keepAlive || !stream.responseEnded) this.failUnexpected();
 				return;
 			}
 			if (!this.body.done) {
