@@ -130,7 +130,7 @@ async function scripted(mesh: DemoMesh, options: Options): Promise<number> {
 async function live(mesh: DemoMesh, options: Options, interrupted: Promise<unknown>): Promise<number> {
 	const { load, storefrontUrl } = await bringUp(mesh, options);
 	const data = mesh.data;
-	const run = (words: string) => `bin/weft --data ${data} ${words}`;
+	const run = (words: string) => `dist/weft --data ${data} ${words}`;
 	const manifests = 'examples/shop/mesh';
 	const tips = [
 		`dashboard  ${mesh.dashboardUrl}`,

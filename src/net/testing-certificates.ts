@@ -1,6 +1,6 @@
 // Certificates for tests: made in memory with throw-away keys.
 
-import 'reflect-metadata';
+import './reflect-metadata.ts';
 import {
 	BasicConstraintsExtension,
 	ExtendedKeyUsageExtension,
