@@ -5,7 +5,12 @@ import { z } from 'zod';
 import { NAMESPACE } from '../../config/namespace.ts';
 import type { ObjectStore } from '../../config/object-store.ts';
 import { SERVICE } from '../../config/service.ts';
-import { type SmallRequest, type SmallResponse, startSmallServer } from '../../http1/small-server.ts';
+import {
+	type SmallHandler,
+	type SmallRequest,
+	type SmallResponse,
+	startSmallServer,
+} from '../../http1/small-server.ts';
 import type { CertificateAuthority } from '../../identity/certificate-authority.ts';
 import { CONTROL_PLANE_NAME } from '../../identity/certificate-authority.ts';
 import type { JoinTokens } from '../../identity/join-tokens.ts';
@@ -18,8 +23,6 @@ import { processStamp } from '../process-stamp.ts';
 import type { InstanceIndexes } from './instance-indexes.ts';
 
 export interface JoinDoorOptions {
-	readonly network: Network;
-	readonly socketPath: string;
 	readonly objects: ObjectStore;
 	readonly authority: Pick<CertificateAuthority, 'trustDomain' | 'rootsPem'>;
 	readonly tokens: Pick<JoinTokens, 'issue'>;
@@ -36,14 +39,21 @@ const REQUEST_BYTES_MAX = 64 * 1024;
 const SUFFIX_HEX_DIGITS = 4;
 
 /** @throws WeftError as `Network.listen` */
-export function openJoinDoor(options: JoinDoorOptions): Listener {
+export function openJoinDoor(
+	options: JoinDoorOptions & { readonly network: Network; readonly socketPath: string },
+): Listener {
+	const { network, socketPath } = options;
+	return startSmallServer(network, { kind: 'pipe', path: socketPath }, joinHandler(options), {
+		name: 'join',
+		bodyBytesMax: REQUEST_BYTES_MAX,
+		mode: 0o600,
+	});
+}
+
+/** What is behind the door. */
+export function joinHandler(options: JoinDoorOptions): SmallHandler {
 	const door = new JoinDoor(options);
-	return startSmallServer(
-		options.network,
-		{ kind: 'pipe', path: options.socketPath },
-		(request) => door.handle(request),
-		{ name: 'join', bodyBytesMax: REQUEST_BYTES_MAX, mode: 0o600 },
-	);
+	return (request) => door.handle(request);
 }
 
 class JoinDoor {

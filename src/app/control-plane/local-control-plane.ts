@@ -90,9 +90,8 @@ async function start(options: LocalControlPlaneOptions, started: Undo[]): Promis
 		tokens,
 		listen: { address: options.xds.hostname, port: options.xds.port },
 		metrics: {
-			onMetrics: (node, families) =>
-				traffic.report({ id: node.id, namespace: node.namespace, app: node.app }, families),
-			onEnd: (node) => traffic.forget(node.id),
+			onMetrics: (node, families) => traffic.report(node, families),
+			onEnd: (node) => traffic.forget(node),
 		},
 	});
 	const { port: xdsPort } = await naming('--xds-address', () => controlPlane.start());

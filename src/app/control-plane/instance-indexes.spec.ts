@@ -1,0 +1,71 @@
+import { expect, test } from 'bun:test';
+import { MemoryStore } from '../../store/memory-store.ts';
+import { INSTANCE_INDEX_MAX } from '../instance-addresses.ts';
+import { InstanceIndexes } from './instance-indexes.ts';
+
+function setUp() {
+	const store = new MemoryStore();
+	const connected = new Set<string>();
+	const alive = new Set<string>();
+	const open = () =>
+		InstanceIndexes.open(
+			store,
+			(instance) => connected.has(instance),
+			(stamp) => alive.has(stamp),
+		);
+	return { connected, alive, open };
+}
+
+test('indexes are given one after the other, and one of the dead is not given at once again', async () => {
+	const { alive, open } = setUp();
+	const indexes = await open();
+	for (const stamp of ['a', 'b', 'c']) alive.add(stamp);
+	expect(await indexes.take('one', 'a')).toBe(1);
+	expect(await indexes.take('two', 'b')).toBe(2);
+	alive.delete('b');
+	expect(await indexes.take('three', 'c')).toBe(3);
+});
+
+test('two that ask at the same time get different ones', async () => {
+	const { alive, open } = setUp();
+	const indexes = await open();
+	alive.add('a');
+	const all = await Promise.all(Array.from({ length: 20 }, (_, i) => indexes.take(`i${i}`, 'a')));
+	expect(new Set(all).size).toBe(20);
+});
+
+test('after a restart, what lives has what it had, and asks for it again', async () => {
+	const { alive, open } = setUp();
+	alive.add('a');
+	await (await open()).take('one', 'a');
+	const restarted = await open();
+	expect(restarted.has('one')).toBe(true);
+	await restarted.retake(1, 'one', 'a');
+	expect(await restarted.take('two', 'a')).toBe(2);
+	await expect(restarted.retake(1, 'other', 'a')).rejects.toMatchObject({ code: 'conflict' });
+});
+
+test('an instance whose process cannot be seen has its index while it is connected', async () => {
+	const { connected, open } = setUp();
+	const indexes = await open();
+	await indexes.take('one', '');
+	connected.add('one');
+	expect(indexes.has('one')).toBe(true);
+	connected.delete('one');
+	expect(indexes.has('one')).toBe(false);
+	await indexes.retake(1, 'other', '');
+});
+
+test('when all are taken that is said; the first that is free is found behind the end', async () => {
+	const { alive, open } = setUp();
+	const indexes = await open();
+	alive.add('kept');
+	for (let i = 1; i <= INSTANCE_INDEX_MAX; i++) {
+		const stamp = i === 5 ? 'five' : 'kept';
+		alive.add(stamp);
+		await indexes.take(`i${i}`, stamp);
+	}
+	await expect(indexes.take('more', 'kept')).rejects.toMatchObject({ code: 'no_index_left' });
+	alive.delete('five');
+	expect(await indexes.take('more', 'kept')).toBe(5);
+});

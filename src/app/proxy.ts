@@ -1,0 +1,226 @@
+// Builds a proxy out of its parts and runs it: secrets, clusters, listeners, and the stream to the
+// control plane. Static resources must all be right; dynamic ones are refused one by one.
+//
+//   startProxy ──▶ static secrets, clusters, listeners ──▶ ADS ──▶ `ready`: clusters have hosts,
+//   listeners have routes ──▶ drain() ──▶ stop()
+
+import { create } from '@bufbuild/protobuf';
+import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
+import { NodeSchema } from '../generated/envoy/config/core/v3/base_pb.ts';
+import { Http1ClientCodec } from '../http1/client-codec.ts';
+import type { IdentitySource } from '../net/identity-source.ts';
+import type { Network } from '../net/network.ts';
+import { LogFiles } from '../proxy/access-log/log-files.ts';
+import { compileAdsConfig } from '../proxy/ads-config.ts';
+import { UpstreamClusterManager } from '../proxy/cluster/cluster-manager.ts';
+import { ClusterMetrics } from '../proxy/cluster/cluster-stats.ts';
+import { ConfigSources, initialFetchTimeoutMs } from '../proxy/config-source.ts';
+import { faultFilterFactory } from '../proxy/http-filters/fault.ts';
+import type { HttpFilterFactory } from '../proxy/http-filters/filter.ts';
+import { HttpFilterRegistry } from '../proxy/http-filters/filter-registry.ts';
+import { meshTelemetryFactory } from '../proxy/http-filters/mesh-telemetry.ts';
+import { retryHintFilterFactory } from '../proxy/http-filters/retry-hint.ts';
+import { ListenerManager } from '../proxy/listener/listener-manager.ts';
+import type { TcpSessionFilterFactory } from '../proxy/network-filters/tcp-session-filter.ts';
+import { RouteConfigs } from '../proxy/route/route-configs.ts';
+import { SecretManager } from '../proxy/tls/secret-manager.ts';
+import { typeRegistry } from '../proxy/type-registry.ts';
+import type { Clock } from '../std/clock.ts';
+import type { Random } from '../std/random.ts';
+import type { MetricRegistry } from '../telemetry/registry.ts';
+import { AdsClient } from '../xds/ads-client.ts';
+import { FileDiscovery } from '../xds/file-discovery.ts';
+import { GrpcAdsTransport } from '../xds/grpc-ads-transport.ts';
+
+export interface ProxyOptions {
+	/** See `parseBootstrap`. */
+	readonly bootstrap: Bootstrap;
+	readonly network: Network;
+	readonly random: Random;
+	readonly registry: MetricRegistry;
+	/** Answers for the secrets `default` and `ROOTCA`. Default: they are asked for over SDS. */
+	readonly identity?: IdentitySource | null;
+	/** Where the last good state of the control plane is kept. Default: nowhere. */
+	readonly stateDir?: string | null;
+	/** Filters beside those of weft itself. */
+	readonly httpFilters?: readonly HttpFilterFactory[];
+	readonly tcpFilters?: readonly TcpSessionFilterFactory[];
+	/** Several workers share the ports. Default false. */
+	readonly reusePort?: boolean;
+	/** How long connections of a removed listener may go on. Default 600000. */
+	readonly drainTimeMs?: number;
+}
+
+export interface RunningProxy {
+	/** Clusters have hosts (or know that they have none), listeners have routes. */
+	readonly ready: Promise<void>;
+	readonly isReady: boolean;
+	readonly bootstrap: Bootstrap;
+	/** Null: the bootstrap has no `ads_config`. */
+	readonly ads: AdsClient | null;
+	readonly clusters: UpstreamClusterManager;
+	readonly listeners: ListenerManager;
+	readonly routes: RouteConfigs;
+	readonly secrets: SecretManager;
+	/**
+	 * Leaves the control plane, then lets what is under way end: at most `deadlineMs`, after which it is cut.
+	 * The listeners are closed when it resolves.
+	 */
+	drain(deadlineMs: number): Promise<void>;
+	/** Ports are free at once, connections go on (`/drain_listeners`). */
+	drainListeners(): void;
+	/** Closes everything. Idempotent. */
+	stop(): Promise<void>;
+}
+
+/** @throws ConfigError for what is wrong in the bootstrap; WeftError when a static listener's address cannot be had */
+export function startProxy(options: ProxyOptions): RunningProxy {
+	const proxy = new ComposedProxy(options);
+	try {
+		proxy.start();
+	} catch (error) {
+		void proxy.stop();
+		throw error;
+	}
+	return proxy;
+}
+
+class ComposedProxy implements RunningProxy {
+	readonly bootstrap: Bootstrap;
+	readonly ads: AdsClient | null = null;
+	readonly clusters: UpstreamClusterManager;
+	readonly listeners: ListenerManager;
+	readonly routes: RouteConfigs;
+	readonly secrets: SecretManager;
+	isReady = false;
+	ready: Promise<void> = Promise.resolve();
+	private readonly sources: ConfigSources;
+	private readonly logFiles: LogFiles;
+	private readonly files: FileDiscovery[] = [];
+	private readonly adsCluster: string | null = null;
+	private stopped = false;
+
+	constructor(options: ProxyOptions) {
+		const { bootstrap, network, random, registry } = options;
+		const { clock } = network;
+		this.bootstrap = bootstrap;
+		this.sources = new ConfigSources((path) => {
+			const file = new FileDiscovery(path, typeRegistry);
+			this.files.push(file);
+			return file;
+		});
+		this.secrets = new SecretManager(this.sources, options.identity ?? null, () => clock.wallMs());
+		this.logFiles = new LogFiles(clock);
+		for (const secret of bootstrap.staticResources?.secrets ?? []) this.secrets.addStatic(secret);
+		const ads = compileAdsConfig(bootstrap, this.secrets);
+		if (ads !== null) {
+			this.adsCluster = ads.clusterName;
+			this.ads = new AdsClient({
+				transport: new GrpcAdsTransport(ads.transport),
+				node: bootstrap.node ?? create(NodeSchema),
+				clock,
+				random,
+				nodeOnFirstMessageOnly: ads.nodeOnFirstMessageOnly,
+				stateDirectory: options.stateDir ?? null,
+			});
+			this.sources.useAds(this.ads);
+		}
+		this.clusters = new UpstreamClusterManager(
+			{
+				network,
+				random,
+				metrics: new ClusterMetrics(registry),
+				secrets: this.secrets,
+				sources: this.sources,
+				makeHttp1Codec: (transport, events, codec) => new Http1ClientCodec(transport, events, codec),
+			},
+			registry,
+		);
+		const filters = new HttpFilterRegistry([
+			faultFilterFactory,
+			retryHintFilterFactory,
+			meshTelemetryFactory,
+			...(options.httpFilters ?? []),
+		]);
+		this.routes = new RouteConfigs(this.sources, filters.compileRouteConfig, clock);
+		this.listeners = new ListenerManager({
+			network,
+			registry,
+			environment: {
+				clock,
+				random,
+				date: httpDate(clock),
+				registry,
+				clusters: this.clusters,
+				routeConfigs: this.routes,
+				filters,
+				tcpFilters: new Map((options.tcpFilters ?? []).map((factory) => [factory.typeUrl, factory])),
+				logFiles: this.logFiles,
+			},
+			secrets: this.secrets,
+			...(options.reusePort === undefined ? {} : { reusePort: options.reusePort }),
+			...(options.drainTimeMs === undefined ? {} : { drainTimeMs: options.drainTimeMs }),
+		});
+	}
+
+	start(): void {
+		const { staticResources, dynamicResources } = this.bootstrap;
+		for (const cluster of staticResources?.clusters ?? []) {
+			if (cluster.name !== this.adsCluster) this.clusters.addStatic(cluster);
+		}
+		for (const listener of staticResources?.listeners ?? []) this.listeners.addStatic(listener);
+		const { cdsConfig, ldsConfig } = dynamicResources ?? {};
+		const cds =
+			cdsConfig === undefined ? null : this.sources.resolve(cdsConfig, OBJECT, 'dynamic_resources.cds_config');
+		this.clusters.start(cds, cdsConfig === undefined ? undefined : initialFetchTimeoutMs(cdsConfig));
+		const lds =
+			ldsConfig === undefined ? null : this.sources.resolve(ldsConfig, OBJECT, 'dynamic_resources.lds_config');
+		const timeoutMs = ldsConfig === undefined ? 0 : initialFetchTimeoutMs(ldsConfig);
+		this.ready = this.becomeReady(() => (lds === null ? this.listeners.warm() : this.listeners.follow(lds, timeoutMs)));
+	}
+
+	async drain(deadlineMs: number): Promise<void> {
+		// Out of the endpoint sets first, so that nobody sends new requests.
+		await this.ads?.close();
+		await this.listeners.drain(deadlineMs);
+	}
+
+	drainListeners(): void {
+		this.listeners.stopListening();
+	}
+
+	async stop(): Promise<void> {
+		if (this.stopped) return;
+		this.stopped = true;
+		this.listeners.stop();
+		this.clusters.close();
+		this.secrets.close();
+		for (const file of this.files) file.close();
+		this.logFiles.close();
+		await this.ads?.close();
+	}
+
+	/** Listeners are asked for once there are clusters to route to, as Envoy does. */
+	private async becomeReady(listeners: () => Promise<void>): Promise<void> {
+		await this.clusters.initialized;
+		if (this.stopped) return;
+		await listeners();
+		this.isReady = !this.stopped;
+	}
+}
+
+const OBJECT = 'bootstrap';
+
+/** RFC 9110 §5.6.7, made once per second. */
+function httpDate(clock: Clock): () => string {
+	let second = -1;
+	let text = '';
+	return () => {
+		const now = Math.floor(clock.wallMs() / 1000);
+		if (now !== second) {
+			second = now;
+			text = new Date(now * 1000).toUTCString();
+		}
+		return text;
+	};
+}
