@@ -1,19 +1,17 @@
 // The last seconds of one edge: a ring of one-second slots. What a report adds is spread evenly
-// over the time since the report before it, so that a rate neither jumps when a report is late
-// nor depends on where a second begins.
+// over the time that it covers, so that a rate does not depend on where a second begins.
 //
 //   slots   │ 7 │ 8 │ 9 │ 10 │ 11 │ 12 │ …
 //   report        └── delta ──┘            from the last report to this one
-//   reading     └──── window ────┘         ends where every active node has reported
+//   reading     └──── window ────┘         ends where every sidecar has reported
 
 import { assert } from '../std/assert.ts';
 import { newTally, TALLY_LENGTH, type Tally } from './traffic-figures.ts';
 
 export const SLOT_MS = 1000;
 export const WINDOW_SLOTS = 10;
-/** How far a reading may lie behind the newest report. */
-export const LAG_SLOTS_MAX = 6;
-const RING_SLOTS = WINDOW_SLOTS + LAG_SLOTS_MAX + 2;
+/** With room for what is newer than the end of a reading. */
+const RING_SLOTS = WINDOW_SLOTS + 4;
 
 export class TrafficWindow {
 	private readonly ring = new Float64Array(RING_SLOTS * TALLY_LENGTH);

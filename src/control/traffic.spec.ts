@@ -14,8 +14,8 @@ import { MetricRegistry } from '../telemetry/registry.ts';
 import { EDGE_IDLE_MS, type EdgeTraffic, SERIES_PER_NODE_MAX, Traffic, WINDOW_SECONDS } from './traffic.ts';
 import { figuresOf } from './traffic-figures.ts';
 
-const FRONT = { id: 'front-1', namespace: 'shop', app: 'front' };
-const BACK = { id: 'back-1', namespace: 'shop', app: 'back' };
+const FRONT = { namespace: 'shop', app: 'front' };
+const BACK = { namespace: 'shop', app: 'back' };
 
 interface SeriesInput {
 	readonly requests?: number;
@@ -84,7 +84,12 @@ function setUp() {
 	const traffic = new Traffic({ clock, registry });
 	const figures = (edge: EdgeTraffic | undefined) => figuresOf(edge!.tally, WINDOW_SECONDS);
 	const refused = (reason: string) => registry.counter('weft_traffic_refused_total', '', ['reason']).with(reason).value;
-	return { clock, traffic, figures, refused };
+	/** Reads when the seconds up to the last report are complete. */
+	const settled = () => {
+		clock.advance(1500);
+		return traffic.read();
+	};
+	return { clock, traffic, figures, refused, settled };
 }
 
 /** Reports once a second, `perSecond` requests more each time, beginning with a baseline. */
@@ -109,7 +114,7 @@ describe('traffic', () => {
 	test('gives the steady rate of an edge over ten seconds', () => {
 		const mesh = setUp();
 		run(mesh, 15, 20);
-		const [edge] = mesh.traffic.read();
+		const [edge] = mesh.settled();
 		expect(edge!.source).toEqual({ namespace: 'shop', service: 'front', version: 'v1' });
 		expect(edge!.destination).toEqual({ namespace: 'shop', service: 'back', version: 'v2' });
 		expect(mesh.figures(edge)).toMatchObject({ requestRate: 20, successRate: 1, byClass: { '2xx': 20 }, p50Ms: null });
@@ -118,7 +123,7 @@ describe('traffic', () => {
 	test('what a new node has counted before is a baseline, not traffic of now', () => {
 		const mesh = setUp();
 		run(mesh, 12, 3, {}, 1_000_000);
-		expect(mesh.figures(mesh.traffic.read()[0]).requestRate).toBe(3);
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(3);
 	});
 
 	test('a series that appears later at a known node counts from zero', () => {
@@ -126,7 +131,7 @@ describe('traffic', () => {
 		run(mesh, 5, 10);
 		mesh.clock.advance(1000);
 		mesh.traffic.report(FRONT, families({ requests: 60 }, { requests: 10, labels: { response_code: '500' } }));
-		const [edge] = mesh.traffic.read();
+		const [edge] = mesh.settled();
 		expect(mesh.figures(edge).byClass).toEqual({ '2xx': 6, '5xx': 1 });
 		expect(mesh.figures(edge).successRate).toBeCloseTo(60 / 70);
 	});
@@ -136,15 +141,34 @@ describe('traffic', () => {
 		run(mesh, 10, 10, {}, 5000);
 		mesh.clock.advance(1000);
 		mesh.traffic.report(FRONT, families({ requests: 10 }));
-		expect(mesh.figures(mesh.traffic.read()[0]).requestRate).toBe(10);
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(10);
 	});
 
-	test('a late report is spread over the time it covers', () => {
+	test('a late report loses nothing', () => {
 		const mesh = setUp();
 		const sent = run(mesh, 10, 10);
 		mesh.clock.advance(5000);
 		mesh.traffic.report(FRONT, families({ requests: sent + 50 }));
-		expect(mesh.figures(mesh.traffic.read()[0]).requestRate).toBe(10);
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(10);
+	});
+
+	test('what comes after a long silence is traffic of now: idle series are not reported', () => {
+		const mesh = setUp();
+		const sent = run(mesh, 2, 10);
+		mesh.clock.advance(30_000);
+		mesh.traffic.report(FRONT, families({ requests: sent + 10 }));
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(1);
+	});
+
+	test('two streams of one node are counted apart', () => {
+		const mesh = setUp();
+		const worker = { ...FRONT };
+		for (let i = 0; i <= 12; i++) {
+			mesh.traffic.report(FRONT, families({ requests: 1000 + i }));
+			mesh.traffic.report(worker, families({ requests: 5 + i }));
+			if (i < 12) mesh.clock.advance(1000);
+		}
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(2);
 	});
 
 	test('a rate does not dip between two reports', () => {
@@ -161,9 +185,9 @@ describe('traffic', () => {
 			mesh.clock.advance(1000);
 			mesh.traffic.report(FRONT, families({ requests: sent }));
 		}
-		expect(mesh.figures(mesh.traffic.read()[0]).requestRate).toBe(0);
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(0);
 		mesh.clock.advance(EDGE_IDLE_MS);
-		expect(mesh.traffic.read()).toEqual([]);
+		expect(mesh.settled()).toEqual([]);
 	});
 
 	test('an edge that comes back after it was dropped is shown again', () => {
@@ -177,17 +201,17 @@ describe('traffic', () => {
 		expect(mesh.traffic.read()).toEqual([]);
 		mesh.clock.advance(1000);
 		mesh.traffic.report(FRONT, families({ requests: sent + 30 }));
-		expect(mesh.figures(mesh.traffic.read()[0]).requestRate).toBe(3);
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(3);
 	});
 
 	test('a node that vanished contributes only what it had reported', () => {
 		const mesh = setUp();
 		run(mesh, 12, 10);
-		mesh.traffic.forget(FRONT.id);
+		mesh.traffic.forget(FRONT);
 		mesh.clock.advance(5000);
-		expect(mesh.figures(mesh.traffic.read()[0]).requestRate).toBe(5);
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(5);
 		mesh.clock.advance(6000);
-		expect(mesh.figures(mesh.traffic.read()[0]).requestRate).toBe(0);
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(0);
 	});
 
 	test('both ends report a hop: it is counted once', () => {
@@ -233,7 +257,7 @@ describe('traffic', () => {
 			);
 			mesh.clock.advance(1000);
 		}
-		const edges = mesh.traffic.read();
+		const edges = mesh.settled();
 		expect(edges.map((edge) => edge.source.version)).toEqual(['v1']);
 		expect(edges[0]!.mtls).toBe(true);
 	});
@@ -248,9 +272,9 @@ describe('traffic', () => {
 		mesh.traffic.report(BACK, families({ requests: 0, labels: { ...DESTINATION, ...principals } }));
 		mesh.clock.advance(2000);
 		mesh.traffic.report(FRONT, families({ requests: 9 }));
-		expect(mesh.traffic.read()[0]!.mtls).toBeNull();
+		expect(mesh.settled()[0]!.mtls).toBeNull();
 		mesh.traffic.report(BACK, families({ requests: 9, labels: { ...DESTINATION, ...principals } }));
-		const [edge] = mesh.traffic.read();
+		const [edge] = mesh.settled();
 		expect(edge).toMatchObject({
 			mtls: true,
 			sourcePrincipal: principals.source_principal,
@@ -265,10 +289,10 @@ describe('traffic', () => {
 		mesh.traffic.report(FRONT, families({ requests: 0, ...secure }, { requests: 0, ...plain }));
 		mesh.clock.advance(2000);
 		mesh.traffic.report(FRONT, families({ requests: 99, ...secure }, { requests: 0, ...plain }));
-		expect(mesh.traffic.read()[0]!.mtls).toBe(true);
+		expect(mesh.settled()[0]!.mtls).toBe(true);
 		mesh.clock.advance(2000);
 		mesh.traffic.report(FRONT, families({ requests: 199, ...secure }, { requests: 1, ...plain }));
-		expect(mesh.traffic.read()[0]!.mtls).toBe(false);
+		expect(mesh.settled()[0]!.mtls).toBe(false);
 	});
 
 	test('what the mesh could not deliver is no success, whatever the status', () => {
@@ -289,7 +313,7 @@ describe('traffic', () => {
 		report(0);
 		mesh.clock.advance(2000);
 		report(1);
-		const edges = mesh.traffic.read();
+		const edges = mesh.settled();
 		expect(edges).toHaveLength(1);
 		expect(mesh.figures(edges[0]).successRate).toBeCloseTo(3 / 7);
 	});
@@ -303,7 +327,7 @@ describe('traffic', () => {
 			destination_canonical_revision: 'unknown',
 		};
 		run(mesh, 3, 1, labels);
-		expect(mesh.traffic.read()[0]!.destination).toEqual({ namespace: 'shop', service: 'back', version: '' });
+		expect(mesh.settled()[0]!.destination).toEqual({ namespace: 'shop', service: 'back', version: '' });
 	});
 
 	test('percentiles are interpolated within the bucket', () => {
@@ -311,7 +335,7 @@ describe('traffic', () => {
 		mesh.traffic.report(FRONT, families({ requests: 0, latencies: [[10, 0], [25, 0], [50, 0]] })); // biome-ignore format: a table
 		mesh.clock.advance(5000);
 		mesh.traffic.report(FRONT, families({ requests: 100, latencies: [[10, 0], [25, 60], [50, 100]] })); // biome-ignore format: a table
-		const figures = mesh.figures(mesh.traffic.read()[0]);
+		const figures = mesh.figures(mesh.settled()[0]);
 		expect(figures.p50Ms).toBeCloseTo(10 + 15 * (50 / 60), 2);
 		expect(figures.p90Ms).toBeCloseTo(25 + 25 * (30 / 40), 2);
 		expect(figures.p99Ms).toBeCloseTo(25 + 25 * (39 / 40), 2);
@@ -319,11 +343,11 @@ describe('traffic', () => {
 
 	test('a node speaks only of its own traffic', () => {
 		const mesh = setUp();
-		const intruder = { id: 'x', namespace: 'shop', app: 'intruder' };
+		const intruder = { namespace: 'shop', app: 'intruder' };
 		mesh.traffic.report(intruder, families({ requests: 0 }));
 		mesh.clock.advance(2000);
 		mesh.traffic.report(intruder, families({ requests: 1000 }));
-		expect(mesh.traffic.read()).toEqual([]);
+		expect(mesh.settled()).toEqual([]);
 		expect(mesh.refused('foreign')).toBe(1);
 	});
 
@@ -342,6 +366,6 @@ describe('traffic', () => {
 		}));
 		mesh.traffic.report(FRONT, families(...flood));
 		expect(mesh.refused('series')).toBeGreaterThanOrEqual(10);
-		expect(mesh.figures(mesh.traffic.read()[0]).requestRate).toBe(10);
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(10);
 	});
 });

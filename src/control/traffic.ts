@@ -1,6 +1,6 @@
 // The mesh's traffic of the last seconds, out of what sidecars stream: cumulative counters and
-// histograms of Istio's standard metrics, per node. Differences between two reports of a series
-// go into the window of its edge; what a reader sees is a rate. Both ends of a hop report it; the
+// histograms of Istio's standard metrics, per stream, those that changed each second. Differences
+// between two reports of a series go into the window of its edge; what a reader sees is a rate. Both ends of a hop report it; the
 // source's word counts, because it also saw what never arrived, and the destination's fills in
 // where the source has no sidecar (published doors). Reports are input from the network: nodes,
 // series, edges, labels and buckets are bounded, and what is beyond is counted, not kept.
@@ -19,7 +19,7 @@ import {
 	tallyRequests,
 } from './traffic-figures.ts';
 import { readSeriesLabels, type SeriesLabels } from './traffic-labels.ts';
-import { LAG_SLOTS_MAX, readWindow, SLOT_MS, TrafficWindow, WINDOW_SLOTS } from './traffic-window.ts';
+import { readWindow, SLOT_MS, TrafficWindow, WINDOW_SLOTS } from './traffic-window.ts';
 
 export const NODES_MAX = 20_000;
 export const SERIES_PER_NODE_MAX = 5_000;
@@ -29,6 +29,10 @@ export const BUCKETS_MAX = 64;
 export const NODE_SILENCE_MS = 60_000;
 /** An edge without requests so long is no longer shown. */
 export const EDGE_IDLE_MS = 60_000;
+/** How often sidecars report what has changed. A difference is taken to be no older. */
+const REPORT_INTERVAL_MS = 1000;
+/** The last seconds are read when all sidecars have reported them. */
+const READ_LAG_MS = REPORT_INTERVAL_MS + 500;
 /** A node's first report may come in several messages; those within this time are one. */
 const FIRST_REPORT_MS = 500;
 /** What a reading covers. */
@@ -37,10 +41,12 @@ export const WINDOW_SECONDS = (WINDOW_SLOTS * SLOT_MS) / 1000;
 const REQUESTS = 'istio_requests_total';
 const DURATIONS = 'istio_request_duration_milliseconds';
 
-/** Whose report it is, as the connection's certificate says. It can only speak of its own traffic. */
+/**
+ * Whose report it is, as the connection's certificate says. It can only speak of its own traffic. One object
+ * per stream: counters of two streams (of a sidecar's workers, or before and after a reconnect) have nothing
+ * to do with each other.
+ */
 export interface ReportingNode {
-	/** xDS node id. */
-	readonly id: string;
 	readonly namespace: string;
 	/** Canonical service; empty: not checked. */
 	readonly app: string;
@@ -89,7 +95,7 @@ interface Edge {
 }
 
 export class Traffic {
-	private readonly nodes = new Map<string, Node>();
+	private readonly nodes = new Map<ReportingNode, Node>();
 	private readonly edges = new Map<string, Edge>();
 	private readonly clock: Clock;
 	private readonly refused: (reason: string) => Counter;
@@ -110,14 +116,14 @@ export class Traffic {
 	/** Takes one `StreamMetricsMessage` of a node. Families other than the two request metrics are ignored. */
 	report(from: ReportingNode, families: readonly MetricFamily[]): void {
 		const now = this.clock.nowMs();
-		let node = this.nodes.get(from.id);
+		let node = this.nodes.get(from);
 		if (node === undefined) {
 			if (this.nodes.size >= NODES_MAX) {
 				this.refused('nodes').inc();
 				return;
 			}
 			node = { series: new Map(), firstReportMs: now, lastReportMs: now };
-			this.nodes.set(from.id, node);
+			this.nodes.set(from, node);
 		}
 		this.reports.inc();
 		for (const family of families) {
@@ -127,15 +133,15 @@ export class Traffic {
 		node.lastReportMs = now;
 	}
 
-	/** The node's stream has ended for good. What it reported stays in the window until it slides out. */
-	forget(nodeId: string): void {
-		this.nodes.delete(nodeId);
+	/** The stream has ended. What it reported stays in the window until it slides out. */
+	forget(from: ReportingNode): void {
+		this.nodes.delete(from);
 	}
 
 	/** Edges with traffic in the last minute, in a stable order: by source, then destination. */
 	read(): EdgeTraffic[] {
 		this.expire();
-		const endSlot = this.endSlot();
+		const endSlot = Math.floor((this.clock.nowMs() - READ_LAG_MS) / SLOT_MS);
 		const links = new Map<string, { sourceReports: boolean; witness: Tally }>();
 		const readings: { edge: Edge; bySource: Tally | null; byDestination: Tally | null }[] = [];
 		for (const edge of this.edges.values()) {
@@ -224,7 +230,7 @@ export class Traffic {
 		// An edge that was idle for long has been put away; its series live on at the node.
 		if (!this.edges.has(edge.key) && this.edges.size < EDGES_MAX) this.edges.set(edge.key, edge);
 		const window = windowOf(edge, labels.reporter);
-		window.add(series.lastMs, now, delta);
+		window.add(Math.max(series.lastMs, now - REPORT_INTERVAL_MS), now, delta);
 		if (labels.sourcePrincipal !== '') edge.sourcePrincipal = labels.sourcePrincipal;
 		if (labels.destinationPrincipal !== '') edge.destinationPrincipal = labels.destinationPrincipal;
 	}
@@ -269,17 +275,6 @@ export class Traffic {
 		};
 		this.edges.set(key, edge);
 		return edge;
-	}
-
-	/** The newest whole second for which every node that still reports has done so. */
-	private endSlot(): number {
-		const now = this.clock.nowMs();
-		const oldest = now - LAG_SLOTS_MAX * SLOT_MS;
-		let end = now;
-		for (const node of this.nodes.values()) {
-			if (node.lastReportMs >= oldest && node.lastReportMs < end) end = node.lastReportMs;
-		}
-		return Math.floor(end / SLOT_MS);
 	}
 
 	private expire(): void {
