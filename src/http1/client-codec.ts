@@ -11,10 +11,11 @@
 
 import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../http/codec.ts';
 import type { HeaderList } from '../http/headers.ts';
-import type { ClientStream, RequestHead, ResetReason, ResponseListener } from '../http/stream.ts';
+import type { ClientStream, RequestHead, ResponseListener } from '../http/stream.ts';
 import { assert } from '../std/assert.ts';
 import type { WeftError } from '../std/errors.ts';
 import { BodyReader, type BodySink } from './body-reader.ts';
+import { type ClientStreamOwner, Http1ClientStream } from './client-stream.ts';
 import { Http1Error } from './errors.ts';
 import { HeadScanner } from './head-scanner.ts';
 import { declaredLength, encodeRequestHead, type HeadFraming } from './head-writer.ts';
@@ -29,7 +30,7 @@ import { BODY_CHUNKED, BODY_UNTIL_CLOSE, type ParsedResponse, readResponse } fro
 
 const EMPTY = new Uint8Array(0);
 
-export class Http1ClientCodec implements ClientCodec, BodySink {
+export class Http1ClientCodec implements ClientCodec, BodySink, ClientStreamOwner {
 	private readonly scanner: HeadScanner;
 	private readonly body: BodyReader;
 	private readonly writer: MessageWriter;
@@ -153,9 +154,8 @@ export class Http1ClientCodec implements ClientCodec, BodySink {
 		stream.listener.onTrailers(trailers);
 	}
 
-	// What the stream calls.
+	// ClientStreamOwner: what the stream calls.
 
-	/** @internal */
 	writeHead(stream: Http1ClientStream, head: RequestHead, end: boolean): void {
 		assert(!stream.headWritten, 'a request has one head');
 		stream.method = head.method;
@@ -195,7 +195,6 @@ export class Http1ClientCodec implements ClientCodec, BodySink {
 		this.writer.begin(encoded, framing, Math.max(declared, 0), end && !stream.awaitsSwitch);
 	}
 
-	/** @internal */
 	writeData(stream: Http1ClientStream, bytes: Uint8Array, end: boolean): boolean {
 		assert(stream.headWritten, 'data comes after the head of a request');
 		if (stream.awaitsSwitch) {
@@ -213,7 +212,6 @@ export class Http1ClientCodec implements ClientCodec, BodySink {
 		return result;
 	}
 
-	/** @internal */
 	writeTrailers(stream: Http1ClientStream, trailers: HeaderList): void {
 		assert(stream.headWritten, 'trailers come after the head of a request');
 		if (stream.awaitsSwitch) {
@@ -229,8 +227,7 @@ export class Http1ClientCodec implements ClientCodec, BodySink {
 		}
 	}
 
-	/** @internal A request that is not written leaves the connection as it was; any other ends it. */
-	reset(stream: Http1ClientStream): void {
+	resetStream(stream: Http1ClientStream): void {
 		if (!stream.headWritten) {
 			this.leaveCurrent();
 			this.offerAgain();
@@ -240,7 +237,6 @@ export class Http1ClientCodec implements ClientCodec, BodySink {
 		this.close('reset', null);
 	}
 
-	/** @internal */
 	updateReading(stream: Http1ClientStream): void {
 		if (this.closed || stream.readingPaused === this.readingPaused) return;
 		this.readingPaused = stream.readingPaused;
@@ -411,83 +407,8 @@ export class Http1ClientCodec implements ClientCodec, BodySink {
 		this.events.onUnavailable(error);
 	}
 
-	/** @internal */
 	forget(stream: Http1ClientStream): void {
 		if (this.current === stream) this.leaveCurrent();
-	}
-}
-
-class Http1ClientStream implements ClientStream {
-	method = '';
-	upgrade = '';
-	/** Of an upgrade or CONNECT that is not answered yet. */
-	awaitsSwitch = false;
-	endsAfterSwitch = false;
-	/** Data that came before the switch was agreed. */
-	held: Uint8Array | null = null;
-	headWritten = false;
-	/** The final head has come. */
-	responseBegun = false;
-	responseEnded = false;
-	untilClose = false;
-	raw = false;
-	keepAlive = false;
-	informational = 0;
-	readingPaused = false;
-	/** Ended or reset: no call has an effect. */
-	over = false;
-
-	constructor(
-		private readonly codec: Http1ClientCodec,
-		readonly listener: ResponseListener,
-	) {}
-
-	writeHead(head: RequestHead, end: boolean): void {
-		if (!this.over) this.codec.writeHead(this, head, end);
-	}
-
-	writeData(bytes: Uint8Array, end: boolean): boolean {
-		return this.over ? true : this.codec.writeData(this, bytes, end);
-	}
-
-	writeTrailers(trailers: HeaderList): void {
-		if (!this.over) this.codec.writeTrailers(this, trailers);
-	}
-
-	reset(_reason: ResetReason): void {
-		if (this.over) return;
-		this.over = true;
-		this.codec.reset(this);
-	}
-
-	pause(): void {
-		if (this.over || this.readingPaused) return;
-		this.readingPaused = true;
-		this.codec.updateReading(this);
-	}
-
-	resume(): void {
-		if (this.over || !this.readingPaused) return;
-		this.readingPaused = false;
-		this.codec.updateReading(this);
-	}
-
-	/** Keeps what is written before the switch; the caller was told to stop. */
-	hold(bytes: Uint8Array, end: boolean): void {
-		if (end) this.endsAfterSwitch = true;
-		if (bytes.length === 0) return;
-		const before = this.held ?? EMPTY;
-		const both = new Uint8Array(before.length + bytes.length);
-		both.set(before);
-		both.set(bytes, before.length);
-		this.held = both;
-	}
-
-	lose(reason: ResetReason, error: WeftError | null): void {
-		if (this.over) return;
-		this.over = true;
-		this.codec.forget(this);
-		this.listener.onReset(reason, error);
 	}
 }
 

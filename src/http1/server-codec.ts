@@ -12,7 +12,7 @@
 
 import type { CodecTransport, ServerCodec, ServerCodecEvents } from '../http/codec.ts';
 import { getHeader, type HeaderList } from '../http/headers.ts';
-import type { RequestListener, ResetReason, ResponseHead, ServerStream } from '../http/stream.ts';
+import type { ResponseHead } from '../http/stream.ts';
 import { assert } from '../std/assert.ts';
 import type { WeftError } from '../std/errors.ts';
 import { BodyReader, type BodySink } from './body-reader.ts';
@@ -23,10 +23,11 @@ import { HTTP1_LIMITS_DEFAULT, type Http1Limits, type Http1ServerOptions, READ_A
 import { type BodyFraming, MessageWriter } from './message-writer.ts';
 import { ReadAhead } from './read-ahead.ts';
 import { type ParsedRequest, type RequestRules, readRequest } from './request-head.ts';
+import { Http1ServerStream, type ServerStreamOwner } from './server-stream.ts';
 
 const EMPTY = new Uint8Array(0);
 
-export class Http1ServerCodec implements ServerCodec, BodySink {
+export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwner {
 	private readonly rules: RequestRules;
 	private readonly requestsMax: number;
 	private readonly scanner: HeadScanner;
@@ -127,9 +128,8 @@ export class Http1ServerCodec implements ServerCodec, BodySink {
 		stream.listener.onTrailers(trailers);
 	}
 
-	// What the stream calls.
+	// ServerStreamOwner: what the stream calls.
 
-	/** @internal */
 	writeHead(stream: Http1ServerStream, head: ResponseHead, end: boolean): void {
 		const { request } = stream;
 		const status = head.status;
@@ -206,7 +206,6 @@ export class Http1ServerCodec implements ServerCodec, BodySink {
 		if (end && stream === this.current) this.finish(stream);
 	}
 
-	/** @internal */
 	writeData(stream: Http1ServerStream, bytes: Uint8Array, end: boolean): boolean {
 		assert(stream.responseBegun && !this.writer.ended, 'data goes between the head and the end of a response');
 		const result = this.writer.writeData(bytes, end);
@@ -218,7 +217,6 @@ export class Http1ServerCodec implements ServerCodec, BodySink {
 		return result;
 	}
 
-	/** @internal */
 	writeTrailers(stream: Http1ServerStream, trailers: HeaderList): void {
 		assert(stream.responseBegun && !this.writer.ended, 'trailers go between the head and the end of a response');
 		const error = this.writer.writeTrailers(trailers);
@@ -226,13 +224,11 @@ export class Http1ServerCodec implements ServerCodec, BodySink {
 		else this.finishWhenBothEnded(stream);
 	}
 
-	/** @internal HTTP/1.1 can only end a stream early by ending the connection. */
-	reset(): void {
+	resetConnection(): void {
 		this.close('reset');
 		this.leaveCurrent();
 	}
 
-	/** @internal */
 	updateReading(): void {
 		if (this.closed) return;
 		const pause = !this.readAhead.empty || (this.current?.readingPaused ?? false);
@@ -393,77 +389,8 @@ export class Http1ServerCodec implements ServerCodec, BodySink {
 		this.transport.close(how);
 	}
 
-	/** @internal The stream has told its listener; nobody holds it any more. */
 	forget(stream: Http1ServerStream): void {
 		if (this.current === stream) this.leaveCurrent();
-	}
-}
-
-const NO_LISTENER: RequestListener = {
-	onHead() {},
-	onData() {},
-	onTrailers() {},
-	onReset() {},
-	onDrain() {},
-};
-
-class Http1ServerStream implements ServerStream {
-	listener: RequestListener = NO_LISTENER;
-	requestEnded: boolean;
-	/** Of an upgrade or CONNECT that is not answered yet. */
-	awaitsSwitch: boolean;
-	/** The final head is written. */
-	responseBegun = false;
-	closeAfter = false;
-	raw = false;
-	readingPaused = false;
-	/** Ended or reset: no call has an effect. */
-	over = false;
-
-	constructor(
-		private readonly codec: Http1ServerCodec,
-		readonly request: ParsedRequest,
-	) {
-		this.awaitsSwitch = request.head.upgrade !== '' || request.head.method === 'CONNECT';
-		this.requestEnded = request.bodyBytes === 0 && !this.awaitsSwitch;
-	}
-
-	writeHead(head: ResponseHead, end: boolean): void {
-		if (!this.over) this.codec.writeHead(this, head, end);
-	}
-
-	writeData(bytes: Uint8Array, end: boolean): boolean {
-		return this.over ? true : this.codec.writeData(this, bytes, end);
-	}
-
-	writeTrailers(trailers: HeaderList): void {
-		if (!this.over) this.codec.writeTrailers(this, trailers);
-	}
-
-	reset(_reason: ResetReason): void {
-		if (this.over) return;
-		this.over = true;
-		this.codec.reset();
-	}
-
-	pause(): void {
-		if (this.over || this.readingPaused) return;
-		this.readingPaused = true;
-		this.codec.updateReading();
-	}
-
-	resume(): void {
-		if (this.over || !this.readingPaused) return;
-		this.readingPaused = false;
-		this.codec.updateReading();
-	}
-
-	/** The connection or the message is lost. */
-	lose(reason: ResetReason, error: WeftError | null): void {
-		if (this.over) return;
-		this.over = true;
-		this.codec.forget(this);
-		this.listener.onReset(reason, error);
 	}
 }
 

@@ -2,35 +2,15 @@
 // responses whole in memory, both bounded. Not on the path of proxied traffic.
 
 import type { CodecTransport, ServerCodecEvents } from '../http/codec.ts';
-import { getHeader, type HeaderList, hasHeader, setHeader } from '../http/headers.ts';
-import type { RequestHead, RequestListener, ServerStream } from '../http/stream.ts';
+import type { RequestListener, ServerStream } from '../http/stream.ts';
 import type { Address, Connection, ConnectionHandler, Listener, Network } from '../net/network.ts';
 import type { Timer } from '../std/clock.ts';
-import { errorMessage, type WeftError } from '../std/errors.ts';
+import type { WeftError } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
 import { Http1ServerCodec } from './server-codec.ts';
+import { PendingRequest, type SmallHandler, type SmallService } from './small-request.ts';
 
-export interface SmallRequest {
-	readonly method: string;
-	/** Path without query, not decoded. */
-	readonly path: string;
-	readonly query: URLSearchParams;
-	readonly authority: string;
-	readonly headers: HeaderList;
-	readonly body: Uint8Array;
-	/** For addresses and peer credentials. */
-	readonly connection: Connection;
-}
-
-export interface SmallResponse {
-	readonly status: number;
-	readonly contentType?: string;
-	readonly headers?: HeaderList;
-	readonly body: string | Uint8Array;
-}
-
-/** May reject: answered 500 with a plain line, and logged. */
-export type SmallHandler = (request: SmallRequest) => SmallResponse | Promise<SmallResponse>;
+export type { SmallHandler, SmallRequest, SmallResponse } from './small-request.ts';
 
 export interface SmallServerOptions {
 	/** For log lines: `admin`, `join`. Default `small-server`. */
@@ -74,8 +54,9 @@ export function startSmallServer(
 	};
 }
 
-class SmallServer {
+class SmallServer implements SmallService {
 	readonly log: Logger;
+	readonly bodyBytesMax: number;
 	private readonly connections = new Set<SmallConnection>();
 	private readonly connectionsMax: number;
 
@@ -85,6 +66,7 @@ class SmallServer {
 		readonly options: SmallServerOptions,
 	) {
 		this.log = new Logger(options.name ?? 'small-server');
+		this.bodyBytesMax = options.bodyBytesMax ?? 1024 * 1024;
 		this.connectionsMax = options.connectionsMax ?? 256;
 	}
 
@@ -205,125 +187,6 @@ class SmallConnection implements ConnectionHandler, CodecTransport, ServerCodecE
 		if (!this.lingering && this.request?.readingBody === true)
 			this.request.answer({ status: 408, body: 'request timeout\n' });
 		else this.connection.reset();
-	}
-}
-
-class PendingRequest implements RequestListener {
-	readingBody = true;
-	private head: RequestHead | null = null;
-	private parts: Uint8Array[] = [];
-	private bodyBytes = 0;
-	private over = false;
-
-	constructor(
-		private readonly server: SmallServer,
-		private readonly connection: Connection,
-		private readonly stream: ServerStream,
-		private readonly timer: Timer,
-	) {}
-
-	onHead(head: RequestHead, end: boolean): void {
-		this.head = head;
-		const declared = Number(getHeader(head.headers, 'content-length') ?? 0);
-		if (head.upgrade !== '' || head.method === 'CONNECT') this.answer({ status: 501, body: 'not implemented\n' });
-		else if (declared > this.bodyBytesMax) this.tooLarge();
-		else if (end) this.dispatch();
-		else if (getHeader(head.headers, 'expect')?.toLowerCase() === '100-continue') {
-			this.stream.writeHead({ status: 100, headers: [] }, false);
-		}
-	}
-
-	onData(bytes: Uint8Array, end: boolean): void {
-		if (this.over) return;
-		this.bodyBytes += bytes.length;
-		if (this.bodyBytes > this.bodyBytesMax) {
-			this.tooLarge();
-			return;
-		}
-		if (bytes.length > 0) this.parts.push(bytes.slice());
-		if (end) this.dispatch();
-	}
-
-	onTrailers(): void {
-		if (!this.over) this.dispatch();
-	}
-
-	onReset(): void {
-		this.over = true;
-		this.parts = [];
-	}
-
-	onDrain(): void {}
-
-	/** Nothing more is taken of the request. */
-	answer(response: SmallResponse): void {
-		if (this.over) return;
-		this.over = true;
-		this.readingBody = false;
-		this.parts = [];
-		const body = typeof response.body === 'string' ? new TextEncoder().encode(response.body) : response.body;
-		const headers: HeaderList = response.headers === undefined ? [] : [...response.headers];
-		if (!hasHeader(headers, 'content-type'))
-			headers.push('content-type', response.contentType ?? 'text/plain; charset=utf-8');
-		const bodyless = response.status === 204 || response.status === 304;
-		if (!bodyless) setHeader(headers, 'content-length', String(body.length));
-		const end = bodyless || this.head?.method === 'HEAD' || body.length === 0;
-		this.stream.writeHead({ status: response.status, headers }, end);
-		if (!end) this.stream.writeData(body, true);
-	}
-
-	private get bodyBytesMax(): number {
-		return this.server.options.bodyBytesMax ?? 1024 * 1024;
-	}
-
-	private tooLarge(): void {
-		this.answer({ status: 413, body: `request body of more than ${this.bodyBytesMax} bytes\n` });
-	}
-
-	private dispatch(): void {
-		this.readingBody = false;
-		// The handler takes what time it needs; its owner bounds it.
-		this.timer.cancel();
-		const request = this.smallRequest();
-		let result: SmallResponse | Promise<SmallResponse>;
-		try {
-			result = this.server.handler(request);
-		} catch (error) {
-			this.fail(error, request);
-			return;
-		}
-		if (result instanceof Promise) {
-			result.then(
-				(response) => this.answer(response),
-				(error: unknown) => this.fail(error, request),
-			);
-		} else this.answer(result);
-	}
-
-	private smallRequest(): SmallRequest {
-		const head = this.head!;
-		const question = head.path.indexOf('?');
-		const body = new Uint8Array(this.bodyBytes);
-		let at = 0;
-		for (const part of this.parts) {
-			body.set(part, at);
-			at += part.length;
-		}
-		this.parts = [];
-		return {
-			method: head.method,
-			path: question === -1 ? head.path : head.path.substring(0, question),
-			query: new URLSearchParams(question === -1 ? '' : head.path.substring(question + 1)),
-			authority: head.authority,
-			headers: head.headers,
-			body,
-			connection: this.connection,
-		};
-	}
-
-	private fail(error: unknown, request: SmallRequest): void {
-		this.server.log.error('handler failed', { method: request.method, path: request.path, error: errorMessage(error) });
-		this.answer({ status: 500, body: 'internal error\n' });
 	}
 }
 
