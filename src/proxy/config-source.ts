@@ -15,11 +15,14 @@ export const INITIAL_FETCH_TIMEOUT_DEFAULT_MS = 15_000;
 export class ConfigSources {
 	private readonly files = new Map<string, DiscoveryClient>();
 
-	/** `ads` null: the bootstrap has no `ads_config`. */
-	constructor(
-		private readonly ads: DiscoveryClient | null,
-		private readonly openFile: OpenFileDiscovery,
-	) {}
+	private ads: DiscoveryClient | null = null;
+
+	constructor(private readonly openFile: OpenFileDiscovery) {}
+
+	/** The bootstrap has an `ads_config`. Apart from the constructor, since that client's TLS may itself need secrets. */
+	useAds(client: DiscoveryClient): void {
+		this.ads = client;
+	}
 
 	/** @throws ConfigError for a source that is not supported or not configured */
 	resolve(source: ConfigSource, object: string, field: string): DiscoveryClient {
