@@ -1,0 +1,98 @@
+// The proxies that are compared, each with one worker, and how to start them.
+
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Child, start } from './children.ts';
+
+const root = join(import.meta.dir, '..');
+
+export type ContenderName = 'weft' | 'Envoy' | 'HAProxy' | 'nginx';
+
+/** weft and Envoy: the same bootstrap file. */
+export function startFromBootstrap(name: 'weft' | 'Envoy', file: string, baseId: number): Child {
+	const flags = ['-c', file, '--concurrency', '1', '-l', 'error'];
+	if (name === 'weft') return start(name, [process.execPath, join(root, 'bin/weft.ts'), 'proxy', ...flags]);
+	return start(name, [envoy() ?? 'envoy', ...flags, '--base-id', String(baseId), '--disable-hot-restart']);
+}
+
+function envoy(): string | null {
+	const own = join(root, '.venv/bin/envoy');
+	return existsSync(own) ? own : Bun.which('envoy');
+}
+
+export function isInstalled(name: ContenderName): boolean {
+	switch (name) {
+		case 'weft':
+			return true;
+		case 'Envoy':
+			return envoy() !== null;
+		case 'HAProxy':
+			return sbin('haproxy') !== null;
+		case 'nginx':
+			return sbin('nginx') !== null;
+	}
+}
+
+function sbin(name: string): string | null {
+	return Bun.which(name, { PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` });
+}
+
+export function startHaproxy(directory: string, listenPort: number, targetPort: number): Child {
+	const file = join(directory, 'haproxy.cfg');
+	writeFileSync(
+		file,
+		`global
+	nbthread 1
+	maxconn 4096
+defaults
+	mode http
+	timeout connect 5s
+	timeout client 60s
+	timeout server 15s
+	http-reuse always
+frontend in
+	bind 127.0.0.1:${listenPort}
+	default_backend target
+backend target
+	server target 127.0.0.1:${targetPort}
+`,
+	);
+	return start('HAProxy', [sbin('haproxy')!, '-db', '-f', file]);
+}
+
+export function startNginx(directory: string, listenPort: number, targetPort: number): Child {
+	const file = join(directory, 'nginx.conf');
+	const scratch = join(directory, 'nginx');
+	mkdirSync(scratch, { recursive: true });
+	const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+		.map((kind) => `\t${kind}_temp_path ${scratch}/${kind};`)
+		.join('\n');
+	writeFileSync(
+		file,
+		`worker_processes 1;
+daemon off;
+pid ${scratch}/pid;
+error_log stderr error;
+events { worker_connections 4096; }
+http {
+	access_log off;
+	keepalive_requests 1000000;
+${temporary}
+	upstream target {
+		server 127.0.0.1:${targetPort};
+		keepalive 256;
+		keepalive_requests 1000000;
+	}
+	server {
+		listen 127.0.0.1:${listenPort};
+		location / {
+			proxy_pass http://target;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+		}
+	}
+}
+`,
+	);
+	return start('nginx', [sbin('nginx')!, '-e', 'stderr', '-p', scratch, '-c', file]);
+}

@@ -1,0 +1,190 @@
+// The same work on weft, Envoy, HAProxy and nginx, in one run, in turns.
+//
+//   npm run bench [-- --quick] [--connections N] [--rounds N] [--seconds N] [--only weft,Envoy] [--shape plain|mtls]
+//
+// Prints a report and keeps it in bench/results/. Ends with 1 when something could not be measured.
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { makeIdentities, writeMutualTls, writePlain } from './bootstraps.ts';
+import { type Child, freePort, start, stopAll, untilAnswering, usageOf } from './children.ts';
+import { type ContenderName, isInstalled, startFromBootstrap, startHaproxy, startNginx } from './contenders.ts';
+import { load } from './load.ts';
+import { formatShape, type Measured, type Round, type ShapeReport } from './report.ts';
+
+interface Options {
+	readonly connections: number;
+	readonly rounds: number;
+	readonly seconds: number;
+	readonly only: readonly string[];
+	readonly shape: string | null;
+}
+
+interface Contender {
+	readonly name: ContenderName;
+	readonly children: readonly Child[];
+	readonly url: string;
+}
+
+/** After the start, before memory is read as that of an idle proxy. */
+const SETTLE_MS = 1000;
+const WARM_UP_SECONDS = 1;
+
+async function main(): Promise<void> {
+	const options = readOptions(process.argv.slice(2));
+	if (Bun.which('wrk') === null) throw new Error('wrk is not installed (Debian package wrk)');
+	const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
+	const reports: ShapeReport[] = [];
+	try {
+		const upstreamPort = freePort();
+		const upstream = start('upstream', [process.execPath, join(import.meta.dir, 'upstream.ts'), String(upstreamPort)]);
+		await untilAnswering(`http://127.0.0.1:${upstreamPort}/`, [upstream]);
+		if (options.shape === null || options.shape === 'plain') {
+			reports.push(await measurePlain(options, directory, upstreamPort));
+		}
+		if (options.shape === null || options.shape === 'mtls') {
+			reports.push(await measureMutualTls(options, directory, upstreamPort));
+		}
+	} finally {
+		await stopAll();
+		rmSync(directory, { recursive: true, force: true });
+	}
+	const text = [header(options), ...reports.map(formatShape), ''].join('\n\n');
+	console.log(text);
+	const results = join(import.meta.dir, 'results');
+	mkdirSync(results, { recursive: true });
+	const file = join(results, `${new Date().toISOString().slice(0, 16).replace(/[:T]/g, '-')}.md`);
+	writeFileSync(file, text);
+	console.log(`kept in ${file}`);
+	const failures = reports.flatMap((report) =>
+		report.measured.flatMap((one) => one.rounds.map((round) => round.failures)),
+	);
+	if (failures.some((count) => count > 0) || reports.some((report) => report.missing.length > 0)) process.exitCode = 1;
+}
+
+async function measurePlain(options: Options, directory: string, upstreamPort: number): Promise<ShapeReport> {
+	return measureShape(
+		'Small GET through one proxy, HTTP/1.1',
+		1,
+		options,
+		['weft', 'Envoy', 'HAProxy', 'nginx'],
+		(name) => {
+			const listenPort = freePort();
+			const url = `http://127.0.0.1:${listenPort}/`;
+			if (name === 'HAProxy') return { name, url, children: [startHaproxy(directory, listenPort, upstreamPort)] };
+			if (name === 'nginx') return { name, url, children: [startNginx(directory, listenPort, upstreamPort)] };
+			const file = writePlain(directory, `plain-${name}`, listenPort, upstreamPort);
+			return { name, url, children: [startFromBootstrap(name, file, 1)] };
+		},
+	);
+}
+
+async function measureMutualTls(options: Options, directory: string, upstreamPort: number): Promise<ShapeReport> {
+	const identities = await makeIdentities(directory);
+	const title = 'Small GET through two proxies, HTTP/1.1 → mutual TLS 1.3 → HTTP/1.1';
+	return measureShape(title, 2, options, ['weft', 'Envoy'], (name) => {
+		const ports = { listen: freePort(), between: freePort(), target: upstreamPort };
+		const files = writeMutualTls(directory, `mtls-${name}`, identities, ports);
+		const kind = name === 'weft' ? 'weft' : 'Envoy';
+		const children = files.map((file, index) => startFromBootstrap(kind, file, 2 + index));
+		return { name, url: `http://127.0.0.1:${ports.listen}/`, children };
+	});
+}
+
+async function measureShape(
+	title: string,
+	proxies: number,
+	options: Options,
+	names: readonly ContenderName[],
+	startOne: (name: ContenderName) => Contender,
+): Promise<ShapeReport> {
+	const missing: string[] = [];
+	const contenders: Contender[] = [];
+	for (const name of names) {
+		if (options.only.length > 0 && !options.only.includes(name)) continue;
+		if (!isInstalled(name)) {
+			missing.push(`${name}: not installed`);
+			continue;
+		}
+		try {
+			const contender = startOne(name);
+			await untilAnswering(contender.url, contender.children);
+			contenders.push(contender);
+		} catch (error) {
+			missing.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+		}
+	}
+	await Bun.sleep(SETTLE_MS);
+	const idle = contenders.map((one) => resident(one));
+	const rounds: Round[][] = contenders.map(() => []);
+	for (const one of contenders) await load(one.url, options.connections, WARM_UP_SECONDS);
+	for (let round = 0; round < options.rounds; round++) {
+		for (let step = 0; step < contenders.length; step++) {
+			// Another one begins each round, so that none always runs on a rested machine.
+			const index = (round + step) % contenders.length;
+			const contender = contenders[index]!;
+			const before = cpuSeconds(contender);
+			const result = await load(contender.url, options.connections, options.seconds);
+			const spent = cpuSeconds(contender) - before;
+			rounds[index]!.push({ ...result, cpuMicroseconds: (spent * 1e6) / result.requests });
+			console.error(
+				`${contender.name}: ${((spent * 1e6) / result.requests).toFixed(1)} us/request, ${result.requestsPerSecond.toFixed(0)}/s`,
+			);
+		}
+	}
+	const measured: Measured[] = contenders.map((one, index) => ({
+		name: one.name,
+		rounds: rounds[index]!,
+		idleMegabytes: idle[index]!,
+		afterMegabytes: resident(one),
+	}));
+	return { title, proxies, measured, missing };
+}
+
+function cpuSeconds(contender: Contender): number {
+	return contender.children.reduce((sum, child) => sum + usageOf(child.pid).cpuSeconds, 0);
+}
+
+function resident(contender: Contender): number {
+	return contender.children.reduce((sum, child) => sum + usageOf(child.pid).residentMegabytes, 0);
+}
+
+function header(options: Options): string {
+	return [
+		'# Benchmark',
+		'',
+		`${new Date().toISOString()}; ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}; Bun ${Bun.version}; one worker each, ` +
+			`wrk with ${options.connections} connections, ${options.rounds} rounds of ${options.seconds} s in turns, medians.`,
+		'CPU is user and system time of the proxies alone, from /proc.',
+	].join('\n');
+}
+
+function readOptions(words: readonly string[]): Options {
+	const quick = words.includes('--quick');
+	const value = (name: string): string | null => {
+		const at = words.indexOf(`--${name}`);
+		return at < 0 ? null : (words[at + 1] ?? null);
+	};
+	const count = (name: string, byDefault: number): number => {
+		const text = value(name);
+		const found = text === null ? byDefault : Number(text);
+		if (!Number.isInteger(found) || found < 1)
+			throw new Error(`--${name}: found ${text}, expected a whole number above 0`);
+		return found;
+	};
+	return {
+		connections: count('connections', 32),
+		rounds: count('rounds', quick ? 2 : 7),
+		seconds: count('seconds', quick ? 1 : 5),
+		only: value('only')?.split(',') ?? [],
+		shape: value('shape'),
+	};
+}
+
+try {
+	await main();
+} catch (error) {
+	console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+	process.exitCode = 1;
+}
