@@ -62,7 +62,7 @@ class Walk {
 		if (field.fieldKind === 'message') {
 			this.message(field.message, value, path);
 		} else if (field.fieldKind === 'list' && field.listKind === 'message' && Array.isArray(value)) {
-			value.forEach((item, index) => this.message(field.message, item, `${path}[${index}]`));
+			for (const [index, item] of value.entries()) this.message(field.message, item, `${path}[${index}]`);
 		} else if (field.fieldKind === 'map' && field.mapKind === 'message' && isObject(value)) {
 			for (const [name, item] of Object.entries(value))
 				this.message(field.message, item, `${path}[${JSON.stringify(name)}]`);
