@@ -100,7 +100,7 @@ function ofLinks({ links, nodeByKey }: Topology): AttentionItem[] {
 		const severity = severityOfTraffic(summary.traffic);
 		if (severity !== 'ok') {
 			const failing = summary.traffic.requestRate * (1 - summary.traffic.successRate);
-			const text = `${formatShare(1 - summary.traffic.successRate)} fail, ${formatRate(failing)} a second`;
+			const text = `${formatShare(1 - summary.traffic.successRate)} fail, ${formatRate(failing)}/s`;
 			items.push({ key: `errors ${key}`, severity, subject, text, target });
 		}
 		if (

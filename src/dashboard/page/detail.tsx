@@ -9,7 +9,7 @@ import { formatDuration, formatMs, formatRate, formatShare, plural, secondsBetwe
 import { CloseIcon, LockIcon, OpenLockIcon } from './icons.tsx';
 import { severityOfCertificate, severityOfTraffic } from './severity.ts';
 import { history, select, selected, view } from './state.ts';
-import { type MeshLink, type MeshNode, OUTSIDE } from './topology.ts';
+import { addressOf, type MeshLink, type MeshNode, OUTSIDE } from './topology.ts';
 
 export function Detail() {
 	const chosen = selected.value;
@@ -80,12 +80,7 @@ function NodeDetail({ node }: { readonly node: MeshNode }) {
 	return (
 		<>
 			<DetailHead kind={node.namespace === '' ? kind : `${kind} in ${node.namespace}`} title={node.name} />
-			{main !== undefined && (
-				<p class="detail-address mono">
-					{main.address}
-					{main.ports.map((port) => `:${port}`).join(' ')}
-				</p>
-			)}
+			{main !== undefined && <p class="detail-address mono">{addressOf(main)}</p>}
 			{node.received !== null && <Figures traffic={node.received} historyKey={node.key} />}
 			{node.versions.length > 0 && node.kind !== 'outside' && (
 				<Block title="Versions">
@@ -110,6 +105,17 @@ function NodeDetail({ node }: { readonly node: MeshNode }) {
 			)}
 			<Links title="Called by" links={node.inbound} end="from" />
 			<Links title="Calls" links={node.outbound} end="to" />
+			{node.services.length > 1 && (
+				<Block title="Also reached as">
+					<ul class="plain">
+						{node.services.slice(1).map((service) => (
+							<li key={service.name}>
+								{service.name} <span class="quiet mono">{addressOf(service)}</span>
+							</li>
+						))}
+					</ul>
+				</Block>
+			)}
 			{node.sidecars.length > 0 && (
 				<Block title="Instances">
 					<ul class="plain">

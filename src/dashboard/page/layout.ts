@@ -44,7 +44,7 @@ interface Sizes {
 }
 
 export const SIZES: Readonly<Record<LayoutStyle, Sizes>> = {
-	wide: { nodeWidth: 168, headHeight: 50, rowHeight: 18, label: { width: 92, height: 34 }, nodeGap: 30, rankGap: 44 },
+	wide: { nodeWidth: 168, headHeight: 50, rowHeight: 18, label: { width: 92, height: 34 }, nodeGap: 44, rankGap: 44 },
 	narrow: { nodeWidth: 112, headHeight: 46, rowHeight: 17, label: { width: 54, height: 18 }, nodeGap: 14, rankGap: 26 },
 };
 

@@ -56,10 +56,10 @@ export function StaleBanner() {
 }
 
 export function Glance({ current }: { readonly current: View }) {
-	const { snapshot, topology, attention } = current;
+	const { snapshot, attention } = current;
 	const traffic = snapshot.traffic;
-	const services = topology.nodes.filter((node) => node.kind === 'service');
-	const unhealthy = services.filter((node) => node.healthy < node.instances || node.instances === 0).length;
+	const { services } = snapshot;
+	const unhealthy = services.filter((each) => each.healthy < each.instances || each.instances === 0).length;
 	const connected = snapshot.sidecars.filter((sidecar) => sidecar.connected).length;
 	const inSync = snapshot.sidecars.filter((sidecar) => sidecar.connected && sidecar.inSync).length;
 	const all = snapshot.sidecars.length;

@@ -59,7 +59,7 @@ function Route({ route, withNamespace }: { readonly route: RouteSummary; readonl
 									key={`${backend.service}:${backend.port}`}
 									label={
 										<>
-											{backend.service}
+											<span class={backend.share === 0 ? 'quiet' : ''}>{backend.service}</span>
 											{!backend.resolved && <span class="is-bad"> missing</span>}
 										</>
 									}

@@ -1,7 +1,7 @@
 // What the page knows, as signals: each part redraws only when what it reads has changed.
 
 import { computed, effect, signal } from '@preact/signals';
-import type { MeshSnapshot, TrafficFigures } from '../../control/mesh-snapshot.ts';
+import type { MeshSnapshot, ServiceSummary, TrafficFigures } from '../../control/mesh-snapshot.ts';
 import { Attention, type AttentionItem, type Selection } from './attention.ts';
 import { type ConnectionState, connect } from './connection.ts';
 import { History, type Sample } from './history.ts';
@@ -72,9 +72,14 @@ export function start(): void {
 	});
 }
 
+export function serviceHistoryKey(service: ServiceSummary): string {
+	return `service ${service.namespace}/${service.name}`;
+}
+
 function record(snapshot: MeshSnapshot, topology: Topology): void {
 	const samples = new Map<string, Sample>([['mesh', sampleOf(snapshot.traffic)]]);
 	for (const node of topology.nodes) if (node.received !== null) samples.set(node.key, sampleOf(node.received));
+	for (const service of snapshot.services) samples.set(serviceHistoryKey(service), sampleOf(service.traffic));
 	for (const link of topology.links) samples.set(link.key, sampleOf(link.summary.traffic));
 	history.record(samples);
 }

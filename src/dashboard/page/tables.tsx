@@ -4,12 +4,12 @@
 
 import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
-import type { SidecarSummary } from '../../control/mesh-snapshot.ts';
+import type { ServiceSummary, SidecarSummary } from '../../control/mesh-snapshot.ts';
 import { Sparkline, Status } from './figures.tsx';
 import { formatDuration, formatMs, formatRate, formatShare, secondsBetween } from './format.ts';
 import { severityOfCertificate, severityOfTraffic } from './severity.ts';
-import { history, select, selection, type View } from './state.ts';
-import type { MeshNode } from './topology.ts';
+import { history, select, selection, serviceHistoryKey, type View } from './state.ts';
+import { addressOf } from './topology.ts';
 
 interface Column<Row> {
 	readonly name: string;
@@ -102,83 +102,85 @@ function compare(a: number | string, b: number | string): number {
 }
 
 export function ServiceTable({ current }: { readonly current: View }) {
-	const { topology } = current;
-	const rows = topology.nodes.filter((node) => node.kind === 'service');
-	if (rows.length === 0)
+	const { topology, snapshot } = current;
+	const rows = snapshot.services;
+	if (rows.length === 0) {
 		return <p class="quiet empty">No service yet. Start one: weft run --service NAME --port PORT -- COMMAND</p>;
-	const columns: Column<MeshNode>[] = [
+	}
+	const appKey = (service: ServiceSummary) => `${service.namespace}/${service.apps[0] ?? service.name}`;
+	const columns: Column<ServiceSummary>[] = [
 		{
 			name: 'Service',
-			order: (node) => node.name,
-			cell: (node) => (
+			order: (service) => service.name,
+			cell: (service) => (
 				<>
-					<button type="button" class="link" onClick={() => select({ kind: 'node', key: node.key })}>
-						{node.name}
+					<button type="button" class="link" onClick={() => select({ kind: 'node', key: appKey(service) })}>
+						{service.name}
 					</button>
-					{topology.manyNamespaces && <span class="quiet"> {node.namespace}</span>}
+					{topology.manyNamespaces && <span class="quiet"> {service.namespace}</span>}
 				</>
 			),
 		},
 		{
 			name: 'Address',
 			wide: true,
-			cell: (node) => (
-				<span class="mono quiet">
-					{node.services[0]?.address}
-					{node.services[0]?.ports.map((port) => `:${port}`).join(' ')}
-				</span>
-			),
+			cell: (service) => <span class="mono quiet">{addressOf(service)}</span>,
 		},
 		{
 			name: 'Versions',
 			wide: true,
-			cell: (node) =>
-				node.versions.map((version) => (
-					<span class="chip" key={version.version}>
-						{version.version || '–'}
+			cell: (service) =>
+				service.versions.map(({ version }) => (
+					<span class="chip" key={version}>
+						{version || '–'}
 					</span>
 				)),
 		},
 		{
 			name: 'Healthy',
 			numeric: true,
-			order: (node) => node.healthy - node.instances,
-			cell: (node) => (
-				<span class={node.healthy < node.instances || node.instances === 0 ? 'is-warn' : ''}>
-					{node.healthy}/{node.instances}
+			order: (service) => service.healthy - service.instances,
+			cell: (service) => (
+				<span class={service.healthy < service.instances || service.instances === 0 ? 'is-warn' : ''}>
+					{service.healthy}/{service.instances}
 				</span>
 			),
 		},
 		{
 			name: 'Last 2 min',
 			wide: true,
-			cell: (node) => (
-				<Sparkline samples={history.of(node.key)} value={(sample) => sample.rate} width={110} height={18} />
+			cell: (service) => (
+				<Sparkline
+					samples={history.of(serviceHistoryKey(service))}
+					value={(sample) => sample.rate}
+					width={110}
+					height={18}
+				/>
 			),
 		},
 		{
 			name: 'req/s',
 			numeric: true,
-			order: (node) => Math.round(Math.log2(1 + (node.received?.requestRate ?? 0)) * 4),
-			cell: (node) => formatRate(node.received?.requestRate ?? 0),
+			order: ({ traffic }) => Math.round(Math.log2(1 + traffic.requestRate) * 4),
+			cell: ({ traffic }) => formatRate(traffic.requestRate),
 		},
 		{
 			name: 'Success',
 			numeric: true,
-			order: (node) => Math.round((node.received?.successRate ?? 1) * 1000),
-			cell: (node) =>
-				node.received === null || node.received.requestRate === 0 ? (
+			order: ({ traffic }) => Math.round(traffic.successRate * 1000),
+			cell: ({ traffic }) =>
+				traffic.requestRate === 0 ? (
 					<span class="quiet">–</span>
 				) : (
-					<span class={`is-${severityOfTraffic(node.received)}`}>{formatShare(node.received.successRate)}</span>
+					<span class={`is-${severityOfTraffic(traffic)}`}>{formatShare(traffic.successRate)}</span>
 				),
 		},
-		{ name: 'p50 ms', numeric: true, wide: true, cell: (node) => formatMs(node.received?.p50Ms ?? null) },
+		{ name: 'p50 ms', numeric: true, wide: true, cell: ({ traffic }) => formatMs(traffic.p50Ms) },
 		{
 			name: 'p99 ms',
 			numeric: true,
-			order: (node) => Math.round(Math.log2(1 + (node.received?.p99Ms ?? 0)) * 4),
-			cell: (node) => formatMs(node.received?.p99Ms ?? null),
+			order: ({ traffic }) => Math.round(Math.log2(1 + (traffic.p99Ms ?? 0)) * 4),
+			cell: ({ traffic }) => formatMs(traffic.p99Ms),
 		},
 	];
 	const chosen = selection.value;
@@ -186,9 +188,9 @@ export function ServiceTable({ current }: { readonly current: View }) {
 		<Table
 			rows={rows}
 			columns={columns}
-			keyOf={(node) => node.key}
+			keyOf={(service) => `${service.namespace}/${service.name}`}
 			caption="Services and what they receive"
-			isSelected={(node) => chosen?.kind === 'node' && chosen.key === node.key}
+			isSelected={(service) => chosen?.kind === 'node' && chosen.key === appKey(service)}
 		/>
 	);
 }

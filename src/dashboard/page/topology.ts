@@ -31,6 +31,7 @@ export interface MeshNode {
 	readonly name: string;
 	/** `client`: calls, but no Service has it; `outside`: beyond the mesh. */
 	readonly kind: 'service' | 'client' | 'outside';
+	/** The one of its own name first. */
 	readonly services: readonly ServiceSummary[];
 	readonly sidecars: readonly SidecarSummary[];
 	readonly instances: number;
@@ -67,6 +68,11 @@ export function endKey(end: Pick<EdgeEnd, 'namespace' | 'service'>): string {
 
 export function linkKey(edge: EdgeSummary): string {
 	return `${endKey(edge.source)}>${endKey(edge.destination)}`;
+}
+
+/** `127.96.0.4:7003` */
+export function addressOf(service: ServiceSummary): string {
+	return `${service.address}${service.ports.map((port) => `:${port}`).join(' ')}`;
 }
 
 export function buildTopology(snapshot: MeshSnapshot): Topology {
@@ -129,7 +135,7 @@ function buildNode(
 		namespace,
 		name: kind === 'outside' ? 'outside' : name,
 		kind,
-		services,
+		services: main === undefined ? [] : [main, ...services.filter((service) => service !== main)],
 		sidecars,
 		instances: main?.instances ?? sidecars.length,
 		healthy: main?.healthy ?? sidecars.filter((sidecar) => sidecar.health !== 'unhealthy').length,
