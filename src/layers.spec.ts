@@ -39,6 +39,7 @@ function importsOf(file: string, withTypes = true): string[] {
 	for (const match of text.matchAll(
 		/^(?:import|export)\b[^'"]*?from\s+['"](\.[^'"]+)['"]|^import\s+['"](\.[^'"]+)['"]/gm,
 	)) {
+		if (!withTypes && /^(?:import|export) type\b/.test(match[0])) continue;
 		found.push(relative(root, join(root, dirname(file), (match[1] ?? match[2])!)));
 	}
 	return found;
