@@ -3,6 +3,7 @@
 // what was there stays. A socket is kept as long as its address is.
 
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { TrafficDirection } from '../../generated/envoy/config/core/v3/base_pb.ts';
 import {
 	type Listener as ListenerMessage,
 	ListenerSchema,
@@ -66,7 +67,7 @@ export class ListenerManager implements ListenerDirectory {
 	private readonly stats: ListenerManagerStats;
 	private subscription: Subscription | null = null;
 	private firstAnswer: () => void = () => {};
-	private drained: (() => void) | null = null;
+	private draining: { readonly listeners: readonly ActiveListener[]; readonly onGone: () => void } | null = null;
 	private stopped = false;
 
 	constructor(private readonly options: ListenerManagerOptions) {
@@ -112,7 +113,7 @@ export class ListenerManager implements ListenerDirectory {
 
 	connectionsGone(listener: ActiveListener): void {
 		this.leaving.delete(listener);
-		if (this.drained !== null && this.connectionCount() === 0) this.drained();
+		if (this.draining !== null && countConnections(this.draining.listeners) === 0) this.draining.onGone();
 	}
 
 	status(): ListenerStatus[] {
@@ -142,8 +143,8 @@ export class ListenerManager implements ListenerDirectory {
 	}
 
 	/** Ports are free and no connection is taken any more; those that are there go on. `/drain_listeners`. */
-	stopListening(): void {
-		for (const entry of this.entries.values()) entry.active.stopListening();
+	stopListening(options: { readonly inboundOnly: boolean } = { inboundOnly: false }): void {
+		for (const listener of this.activeListeners(options.inboundOnly)) listener.stopListening();
 	}
 
 	/**
@@ -151,16 +152,40 @@ export class ListenerManager implements ListenerDirectory {
 	 * the sockets close and what is left is cut. New connections are served meanwhile, one request each.
 	 */
 	async drain(deadlineMs: number): Promise<void> {
-		const all = [...this.entries.values()].map((entry) => entry.active).concat([...this.leaving]);
-		const gone = new Promise<void>((resolve) => {
-			this.drained = resolve;
-		});
-		for (const listener of all) listener.drain();
-		const timer = this.options.network.clock.after(deadlineMs, () => this.drained?.());
-		if (this.connectionCount() > 0) await gone;
-		timer.cancel();
-		this.drained = null;
+		await this.drained([...this.activeListeners(false), ...this.leaving], deadlineMs);
 		this.stop();
+	}
+
+	/** The same for the listeners that are not `OUTBOUND` only: what the own program calls goes on. */
+	async drainInbound(deadlineMs: number): Promise<void> {
+		const inbound = this.activeListeners(true);
+		await this.drained(inbound, deadlineMs);
+		for (const listener of inbound) {
+			listener.stopListening();
+			listener.closeConnections();
+		}
+	}
+
+	private async drained(listeners: readonly ActiveListener[], deadlineMs: number): Promise<void> {
+		for (const listener of listeners) listener.drain();
+		if (countConnections(listeners) === 0) return;
+		await new Promise<void>((resolve) => {
+			const timer = this.options.network.clock.after(deadlineMs, resolve);
+			const onGone = () => {
+				timer.cancel();
+				resolve();
+			};
+			this.draining = { listeners, onGone };
+		});
+		this.draining = null;
+	}
+
+	private activeListeners(inboundOnly: boolean): ActiveListener[] {
+		const entries = [...this.entries.values()];
+		const chosen = inboundOnly
+			? entries.filter((entry) => entry.newest.message.trafficDirection !== TrafficDirection.OUTBOUND)
+			: entries;
+		return chosen.map((entry) => entry.active);
 	}
 
 	/** At once: sockets and connections close, subscriptions end. Idempotent. */
@@ -330,4 +355,8 @@ function sameAddress(a: ListenerConfig, b: ListenerConfig): boolean {
 
 function addressKey(host: string, port: number): string {
 	return `${host} ${port}`;
+}
+
+function countConnections(listeners: readonly ActiveListener[]): number {
+	return listeners.reduce((count, listener) => count + listener.connectionCount, 0);
 }
