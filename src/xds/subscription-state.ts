@@ -23,6 +23,8 @@ export type Variant = 'delta' | 'state-of-the-world';
 export const SUBSCRIBED_NAMES_MAX = 100_000;
 /** A delta response is cut when it reaches this size; the rest follows after the acknowledgement. */
 export const RESPONSE_BYTES_MAX = 1024 * 1024;
+/** Names that one response takes away; the rest follows. */
+const REMOVALS_MAX = 10_000;
 const ERROR_DETAIL_CHARACTERS_MAX = 4096;
 const WILDCARD = '*';
 
@@ -322,7 +324,11 @@ export class SubscriptionState {
 		}
 		if (phase === 'removal') {
 			if (resources.length > 0 || this.removals.size === 0) return null;
-			return { phase, resources: [], removed: this.variant === 'delta' ? [...this.removals] : [] };
+			return {
+				phase,
+				resources: [],
+				removed: this.variant === 'delta' ? [...this.removals].slice(0, REMOVALS_MAX) : [],
+			};
 		}
 		if (this.variant === 'state-of-the-world' && removed.length > 0) {
 			// There is no way to say "there is none", but by a full list without it.
