@@ -14,7 +14,9 @@ import type { Topology } from './topology.ts';
 const NARROW_BELOW_PX = 560;
 const HEIGHT_PX_MIN = { wide: 430, narrow: 240 };
 const HEIGHT_PX_MAX = 640;
-const SCALE_MIN = 0.3;
+const SCALE_MIN = 0.25;
+/** Below it nothing can be read: then the map begins at its top left, and is moved by hand. */
+const FIT_SCALE_MIN = 0.6;
 const SCALE_MAX = 2;
 
 export function Graph({ topology }: { readonly topology: Topology }) {
@@ -154,7 +156,7 @@ function Legend() {
 
 function fitScale(layout: Layout, width: number): number {
 	if (width === 0 || layout.width === 0) return 1;
-	return Math.max(SCALE_MIN, Math.min(1, width / layout.width, HEIGHT_PX_MAX / layout.height));
+	return Math.max(FIT_SCALE_MIN, Math.min(1, width / layout.width, HEIGHT_PX_MAX / layout.height));
 }
 
 /** The wheel scrolls the page unless Ctrl or Cmd is held; one finger too, two move the map. */

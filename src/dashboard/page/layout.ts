@@ -48,6 +48,8 @@ export const SIZES: Readonly<Record<LayoutStyle, Sizes>> = {
 	narrow: { nodeWidth: 112, headHeight: 46, rowHeight: 17, label: { width: 54, height: 18 }, nodeGap: 14, rankGap: 26 },
 };
 
+/** More of them stand closer. */
+const ROOMY_NODES_MAX = 16;
 const MARGIN = 10;
 const HEAD = 7;
 const PORT_GAP = 11;
@@ -67,7 +69,7 @@ export function layOut(nodes: readonly MeshNode[], links: readonly MeshLink[], s
 	const graph = new dagre.graphlib.Graph();
 	graph.setGraph({
 		rankdir: style === 'wide' ? 'LR' : 'TB',
-		nodesep: sizes.nodeGap,
+		nodesep: nodes.length > ROOMY_NODES_MAX ? sizes.nodeGap / 2 : sizes.nodeGap,
 		edgesep: 12,
 		ranksep: sizes.rankGap,
 		marginx: MARGIN,
