@@ -1,7 +1,7 @@
 // The coarse clock of a worker: a hierarchical timer wheel with ticks of 10 ms. Thousands of
 // timeouts that almost never fire cost a list insertion each and no operating-system timer. One
 // underlying alarm stands at the next slot that holds a timer; with no timers there is none, so
-// that an idle process does not wake up.
+// that an idle process does not wake up. As with `setTimeout`, a timer that waits keeps the process.
 //
 // Level 0 has 256 slots of one tick (2.56 s); each of the 3 levels above has 64 slots that are as wide
 // as the whole level below (164 s, 2.9 h, 7.8 d). When the hand enters a wide slot, its timers
@@ -14,10 +14,14 @@ import { Logger } from '../std/log.ts';
 
 export const TICK_MS = 10;
 
-const LEVEL_0_BITS = 8;
-const LEVEL_BITS = 6;
 const LEVELS = 4;
-const TICKS_MAX = 2 ** (LEVEL_0_BITS + LEVEL_BITS * (LEVELS - 1)) - 1;
+const LEVEL_SLOTS = [256, 64, 64, 64] as const;
+/** Where each level's slots begin. */
+const LEVEL_BASE = [0, 256, 320, 384] as const;
+const SLOTS = 448;
+/** How wide a slot of each level is; the last stands for the end of the wheel. */
+const LEVEL_TICKS = [1, 2 ** 8, 2 ** 14, 2 ** 20, 2 ** 26] as const;
+const TICKS_MAX = 2 ** 26 - 1;
 /** `setTimeout` takes no more. */
 const ALARM_MS_MAX = 2 ** 31 - 1;
 
@@ -31,7 +35,7 @@ export interface TimeSource {
 	clearAlarm(): void;
 }
 
-/** `performance.now` and one `setTimeout`. The alarm does not keep the process alive. */
+/** `performance.now` and one `setTimeout`. */
 export function systemTimeSource(): TimeSource {
 	let alarm: ReturnType<typeof setTimeout> | null = null;
 	return {
@@ -40,7 +44,6 @@ export function systemTimeSource(): TimeSource {
 		setAlarm(delayMs, wake) {
 			if (alarm !== null) clearTimeout(alarm);
 			alarm = setTimeout(wake, delayMs);
-			alarm.unref();
 		},
 		clearAlarm() {
 			if (alarm !== null) clearTimeout(alarm);
@@ -56,6 +59,8 @@ export class TimerWheel implements Clock {
 	private readonly slots: ListNode[] = [];
 	/** Timers in each level, so that empty levels are not scanned. */
 	private readonly counts: number[] = new Array<number>(LEVELS).fill(0);
+	/** Timers that wait. */
+	size = 0;
 	/** The last tick whose timers have fired. */
 	private handTick: number;
 	private alarmTick = Number.POSITIVE_INFINITY;
@@ -73,8 +78,7 @@ export class TimerWheel implements Clock {
 	) {
 		this.originMs = source.nowMs();
 		this.handTick = 0;
-		const slotCount = 2 ** LEVEL_0_BITS + (LEVELS - 1) * 2 ** LEVEL_BITS;
-		for (let index = 0; index < slotCount; index++) this.slots.push(new ListNode());
+		for (let index = 0; index < SLOTS; index++) this.slots.push(new ListNode());
 	}
 
 	nowMs(): number {
@@ -83,13 +87,6 @@ export class TimerWheel implements Clock {
 
 	wallMs(): number {
 		return this.source.wallMs();
-	}
-
-	/** Timers that wait. */
-	get size(): number {
-		let size = 0;
-		for (const count of this.counts) size += count;
-		return size;
 	}
 
 	after(delayMs: number, callback: () => void): Timer {
@@ -105,7 +102,7 @@ export class TimerWheel implements Clock {
 		const delay = delayMs > 0 ? Math.min(delayMs, Number.MAX_SAFE_INTEGER / 4) : 0;
 		const nowMs = this.source.nowMs() - this.originMs;
 		// With nothing waiting, the hand need not walk through the time that passed.
-		if (this.alarmTick === Number.POSITIVE_INFINITY && !this.advancing && this.size === 0) {
+		if (this.size === 0 && !this.advancing) {
 			this.handTick = Math.max(this.handTick, Math.floor(nowMs / TICK_MS));
 		}
 		timer.dueTick = Math.max(Math.ceil((nowMs + delay) / TICK_MS), this.handTick + 1);
@@ -114,8 +111,14 @@ export class TimerWheel implements Clock {
 	}
 
 	/** @internal For `WheelTimer`. The alarm stays: a wake-up in vain is cheaper than moving it each time. */
-	remove(timer: WheelTimer): void {
+	cancel(timer: WheelTimer): void {
+		this.remove(timer);
+		if (this.size === 0 && !this.advancing) this.clearAlarm();
+	}
+
+	private remove(timer: WheelTimer): void {
 		assert(timer.level >= 0, 'a timer that waits is in a slot');
+		this.size--;
 		this.counts[timer.level]!--;
 		timer.level = -1;
 		timer.unlink();
@@ -125,19 +128,12 @@ export class TimerWheel implements Clock {
 		const distance = Math.min(timer.dueTick - this.handTick, TICKS_MAX);
 		const tick = this.handTick + distance;
 		let level = 0;
-		let shift = 0;
-		let slotBase = 0;
-		let slotBits = LEVEL_0_BITS;
-		while (level < LEVELS - 1 && distance >= 2 ** (shift + slotBits)) {
-			slotBase += 2 ** slotBits;
-			shift += slotBits;
-			slotBits = LEVEL_BITS;
-			level++;
-		}
-		const slot = Math.floor(tick / 2 ** shift) % 2 ** slotBits;
+		while (distance >= LEVEL_TICKS[level + 1]!) level++;
+		const slot = Math.floor(tick / LEVEL_TICKS[level]!) % LEVEL_SLOTS[level]!;
 		timer.level = level;
+		this.size++;
 		this.counts[level]!++;
-		timer.linkBefore(this.slots[slotBase + slot]!);
+		timer.linkBefore(this.slots[LEVEL_BASE[level]! + slot]!);
 	}
 
 	/** Fires all that is due now. */
@@ -153,24 +149,23 @@ export class TimerWheel implements Clock {
 				}
 				this.handTick = next;
 				this.cascade();
-				this.fire(this.slots[this.handTick % 2 ** LEVEL_0_BITS]!);
+				this.fire(this.slots[this.handTick % LEVEL_SLOTS[0]]!);
 			}
 		} finally {
 			this.advancing = false;
 		}
 		const next = this.nextEventTick();
-		if (next === Number.POSITIVE_INFINITY) this.source.clearAlarm();
+		if (next === Number.POSITIVE_INFINITY) this.clearAlarm();
 		else this.setAlarm(next);
 	}
 
 	/** Moves the timers of each wide slot that the hand has just entered one level down. */
 	private cascade(): void {
-		let shift = LEVEL_0_BITS;
-		let slotBase = 2 ** LEVEL_0_BITS;
 		for (let level = 1; level < LEVELS; level++) {
-			if (this.handTick % 2 ** shift !== 0) return;
+			const width = LEVEL_TICKS[level]!;
+			if (this.handTick % width !== 0) return;
 			if (this.counts[level]! > 0) {
-				const head = this.slots[slotBase + (Math.floor(this.handTick / 2 ** shift) % 2 ** LEVEL_BITS)]!;
+				const head = this.slots[LEVEL_BASE[level]! + ((this.handTick / width) % LEVEL_SLOTS[level]!)]!;
 				// Detached first: a timer beyond the wheel may come back to the same slot.
 				const moved = new ListNode();
 				moved.takeAll(head);
@@ -181,8 +176,6 @@ export class TimerWheel implements Clock {
 					this.insert(timer);
 				}
 			}
-			slotBase += 2 ** LEVEL_BITS;
-			shift += LEVEL_BITS;
 		}
 	}
 
@@ -202,25 +195,24 @@ export class TimerWheel implements Clock {
 	/** The next tick at which a timer fires or a slot that holds one cascades. */
 	private nextEventTick(): number {
 		let best = Number.POSITIVE_INFINITY;
-		let shift = 0;
-		let slotBase = 0;
-		let slotBits = LEVEL_0_BITS;
 		for (let level = 0; level < LEVELS; level++) {
-			const slotCount = 2 ** slotBits;
-			if (this.counts[level]! > 0) {
-				const position = Math.floor(this.handTick / 2 ** shift);
-				for (let step = 1; step <= slotCount; step++) {
-					const head = this.slots[slotBase + ((position + step) % slotCount)]!;
-					if (head.next === head) continue;
-					best = Math.min(best, (position + step) * 2 ** shift);
-					break;
-				}
+			if (this.counts[level] === 0) continue;
+			const slotCount = LEVEL_SLOTS[level]!;
+			const width = LEVEL_TICKS[level]!;
+			const position = Math.floor(this.handTick / width);
+			for (let step = 1; step <= slotCount; step++) {
+				const head = this.slots[LEVEL_BASE[level]! + ((position + step) % slotCount)]!;
+				if (head.next === head) continue;
+				best = Math.min(best, (position + step) * width);
+				break;
 			}
-			slotBase += slotCount;
-			shift += slotBits;
-			slotBits = LEVEL_BITS;
 		}
 		return best;
+	}
+
+	private clearAlarm(): void {
+		this.alarmTick = Number.POSITIVE_INFINITY;
+		this.source.clearAlarm();
 	}
 
 	private setAlarm(tick: number): void {
@@ -277,7 +269,7 @@ class WheelTimer extends ListNode implements Timer {
 	}
 
 	cancel(): void {
-		if (this.level >= 0) this.wheel.remove(this);
+		if (this.level >= 0) this.wheel.cancel(this);
 	}
 
 	restart(delayMs: number): void {
