@@ -66,7 +66,9 @@ export function NodeCard({
 					<>
 						<b>{formatRate(received.requestRate)}</b>
 						<span class="quiet">/s</span>
-						<span class={`node-success is-${severityOfTraffic(received)}`}>{formatShare(received.successRate)}</span>
+						<span class={`node-success is-${severityOfTraffic(received)}`}>
+							{received.requestRate === 0 ? 'idle' : formatShare(received.successRate)}
+						</span>
 					</>
 				) : (
 					<>

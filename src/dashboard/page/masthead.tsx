@@ -65,6 +65,7 @@ export function Glance({ current }: { readonly current: View }) {
 	const all = snapshot.sidecars.length;
 	const verdict: Severity = worst(attention.map((item) => item.severity));
 	const samples = history.of('mesh');
+	const idle = traffic.requestRate === 0;
 	return (
 		<section class="glance" aria-label="The mesh at a glance">
 			<div class={`verdict is-${verdict}`}>
@@ -81,7 +82,7 @@ export function Glance({ current }: { readonly current: View }) {
 			<Stat name="Requests" unit="/s" value={formatRate(traffic.requestRate)}>
 				<Sparkline samples={samples} value={(sample) => sample.rate} />
 			</Stat>
-			<Stat name="Success" value={formatShare(traffic.successRate)} severity={severityOfTraffic(traffic)}>
+			<Stat name="Success" value={idle ? '–' : formatShare(traffic.successRate)} severity={severityOfTraffic(traffic)}>
 				<Sparkline samples={samples} value={(sample) => sample.success} floor={0.9} />
 			</Stat>
 			<Stat name="Latency p50 / p99" unit="ms" value={`${formatMs(traffic.p50Ms)} / ${formatMs(traffic.p99Ms)}`}>
@@ -93,7 +94,7 @@ export function Glance({ current }: { readonly current: View }) {
 			<Stat name="Sidecars in sync" value={`${inSync} / ${all}`} severity={inSync < all ? 'warn' : 'ok'}>
 				{connected === all ? 'all connected' : `${all - connected} not connected`}
 			</Stat>
-			<Stat name="Mutual TLS" value={formatPart(current.mtlsShare)}>
+			<Stat name="Mutual TLS" value={idle ? '–' : formatPart(current.mtlsShare)}>
 				<LockIcon /> of requests
 			</Stat>
 		</section>
