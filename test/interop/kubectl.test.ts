@@ -157,3 +157,15 @@ withKubectl('what is wrong is refused with the field; delete waits until it is g
 	expect((await kubectl('delete', 'svc', 'reviews')).out).toContain('service "reviews" deleted');
 	expect((await kubectl('get', 'svc', 'reviews')).err).toContain('(NotFound): services "reviews" not found');
 });
+
+withKubectl('imperative commands, which send protobuf, work on the built-in kinds', async () => {
+	expect(await kubectl('create', 'namespace', 'shop')).toEqual({ code: 0, out: 'namespace/shop created\n', err: '' });
+	const created = await kubectl('create', 'service', 'clusterip', 'ratings', '--tcp=9080:http', '-n', 'shop');
+	expect([created.err, created.out]).toEqual(['', 'service/ratings created\n']);
+	expect((await objects.get(SERVICE, 'shop', 'ratings'))?.spec).toMatchObject({
+		ports: [{ port: 9080, targetPort: 'http' }],
+		selector: { app: 'ratings' },
+	});
+	expect((await kubectl('delete', 'namespace', 'shop')).out).toContain('namespace "shop" deleted');
+	expect(await objects.get(SERVICE, 'shop', 'ratings')).toBeNull();
+});

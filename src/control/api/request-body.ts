@@ -1,10 +1,11 @@
-// The JSON or YAML body of a request, bounded in size and depth, without the keys that could reach
+// The JSON, YAML or protobuf body of a request, bounded in size and depth, without the keys that could reach
 // a prototype.
 
 import { parseDocument } from 'yaml';
 import { OBJECT_BYTES_MAX } from '../../config/parse-object.ts';
 import { ApiError, badRequest } from './api-error.ts';
 import type { Json } from './patch.ts';
+import { decodeProtobufBody, PROTOBUF_TYPE } from './protobuf-body.ts';
 
 /** Of a request. An object may be written with more blanks than it is stored with. */
 export const REQUEST_BODY_BYTES_MAX = 3 * OBJECT_BYTES_MAX;
@@ -12,6 +13,7 @@ const DEPTH_MAX = 64;
 
 /** Null for an empty body. @throws ApiError 400, 413 */
 export async function readBody(request: Request, contentType: string): Promise<Json> {
+	if (contentType.startsWith(PROTOBUF_TYPE)) return decodeProtobufBody(await request.bytes());
 	const text = await request.text();
 	if (text.length > REQUEST_BODY_BYTES_MAX) {
 		throw new ApiError(413, 'RequestEntityTooLarge', `a request body has at most ${REQUEST_BODY_BYTES_MAX} bytes`);

@@ -9,6 +9,7 @@ import type { Clock } from '../../std/clock.ts';
 import { ConfigError, WeftError } from '../../std/errors.ts';
 import { ApiError, badRequest } from './api-error.ts';
 import { type Json, jsonPatch, mergePatch, strategicMergePatch } from './patch.ts';
+import { PROTOBUF_TYPE } from './protobuf-body.ts';
 import { acceptedForm, type Representation, shown, shownList, versioned } from './representation.ts';
 import { readBody } from './request-body.ts';
 import type { RequestTarget } from './request-target.ts';
@@ -280,6 +281,7 @@ async function deleteCollection(context: ResourceRequest): Promise<Response> {
 function bodyType({ request }: ResourceRequest): string {
 	const type = request.headers.get('content-type') ?? 'application/json';
 	if (/^(application|text)\/(json|yaml|x-yaml|\*)|^\*\/\*|^application\/x-www-form-urlencoded/.test(type)) return type;
+	if (type.startsWith(PROTOBUF_TYPE)) return type;
 	throw new ApiError(
 		415,
 		'UnsupportedMediaType',
