@@ -1,7 +1,6 @@
 // What the authority, the agent and their tests share of X.509: the library, set up once, and PEM.
 
-import '../net/reflect-metadata.ts';
-import * as x509 from '@peculiar/x509';
+import * as x509 from '../net/x509-library.cjs';
 
 x509.cryptoProvider.set(crypto);
 

@@ -1,22 +1,15 @@
 // Certificates for tests: made in memory with throw-away keys.
 
-import './reflect-metadata.ts';
-import {
-	BasicConstraintsExtension,
-	ExtendedKeyUsageExtension,
-	type Extension,
-	KeyUsageFlags,
-	KeyUsagesExtension,
-	SubjectAlternativeNameExtension,
-	type X509Certificate,
-	X509CertificateGenerator,
-} from '@peculiar/x509';
-
-export { Extension } from '@peculiar/x509';
+import * as x509 from './x509-library.cjs';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const CLIENT_AND_SERVER = ['1.3.6.1.5.5.7.3.1', '1.3.6.1.5.5.7.3.2'];
 const DAY_MS = 86_400_000;
+
+/** An extension of any kind, for certificates that should be refused. */
+export function testExtension(oid: string, isCritical: boolean, value: Uint8Array<ArrayBuffer>): x509.Extension {
+	return new x509.Extension(oid, isCritical, value);
+}
 
 export interface TestCertificate {
 	readonly certificatePem: string;
@@ -34,14 +27,14 @@ export interface TestCertificateOptions {
 	readonly extendedKeyUsage?: readonly string[] | null;
 	readonly notBeforeMs?: number;
 	readonly notAfterMs?: number;
-	readonly extensions?: readonly Extension[];
+	readonly extensions?: readonly x509.Extension[];
 }
 
 let serial = 1;
 
 export class TestAuthority implements TestCertificate {
 	private constructor(
-		private readonly certificate: X509Certificate,
+		private readonly certificate: x509.X509Certificate,
 		private readonly keys: CryptoKeyPair,
 		readonly privateKeyPem: string,
 	) {}
@@ -77,17 +70,19 @@ export class TestAuthority implements TestCertificate {
 async function generate(options: TestCertificateOptions, issuer: TestAuthority | null) {
 	const keys = (await crypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as CryptoKeyPair;
 	const subject = `CN=${options.name ?? 'leaf'}`;
-	const extensions: Extension[] = [new BasicConstraintsExtension(options.isCa === true, options.pathLength, true)];
-	if (options.isCa === true) extensions.push(new KeyUsagesExtension(KeyUsageFlags.keyCertSign, true));
+	const extensions: x509.Extension[] = [
+		new x509.BasicConstraintsExtension(options.isCa === true, options.pathLength, true),
+	];
+	if (options.isCa === true) extensions.push(new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true));
 	else if (options.extendedKeyUsage !== null) {
-		extensions.push(new ExtendedKeyUsageExtension([...(options.extendedKeyUsage ?? CLIENT_AND_SERVER)]));
+		extensions.push(new x509.ExtendedKeyUsageExtension([...(options.extendedKeyUsage ?? CLIENT_AND_SERVER)]));
 	}
 	const names = [
 		...(options.uris ?? []).map((value) => ({ type: 'url' as const, value })),
 		...(options.dns ?? []).map((value) => ({ type: 'dns' as const, value })),
 	];
-	if (names.length > 0) extensions.push(new SubjectAlternativeNameExtension(names));
-	const certificate = await X509CertificateGenerator.create({
+	if (names.length > 0) extensions.push(new x509.SubjectAlternativeNameExtension(names));
+	const certificate = await x509.X509CertificateGenerator.create({
 		serialNumber: (serial++).toString(16).padStart(4, '0'),
 		subject,
 		issuer: issuer?.issuer.subject ?? subject,

@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from 'bun:test';
 import { EKU_CLIENT, parseCertificate } from './certificate.ts';
 import { DerError } from './der.ts';
-import { Extension, TestAuthority } from './testing-certificates.ts';
+import { TestAuthority, testExtension } from './testing-certificates.ts';
 import { type PeerRole, verifyChain } from './verify-chain.ts';
 
 const now = Date.now();
@@ -67,9 +67,9 @@ test('a certificate for clients only is no server', async () => {
 });
 
 test('a critical extension that nobody here knows refuses the certificate', async () => {
-	const leaf = await root.issue({ extensions: [new Extension('1.2.3.4', true, new Uint8Array([5, 0]))] });
+	const leaf = await root.issue({ extensions: [testExtension('1.2.3.4', true, new Uint8Array([5, 0]))] });
 	expect(verdict([leaf.der])).toMatchObject({ kind: 'refused', reason: expect.stringContaining('1.2.3.4') });
-	const harmless = await root.issue({ extensions: [new Extension('1.2.3.4', false, new Uint8Array([5, 0]))] });
+	const harmless = await root.issue({ extensions: [testExtension('1.2.3.4', false, new Uint8Array([5, 0]))] });
 	expect(verdict([harmless.der]).kind).toBe('valid');
 });
 
