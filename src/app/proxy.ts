@@ -177,6 +177,7 @@ class ComposedProxy implements RunningProxy {
 			ldsConfig === undefined ? null : this.sources.resolve(ldsConfig, OBJECT, 'dynamic_resources.lds_config');
 		const timeoutMs = ldsConfig === undefined ? 0 : initialFetchTimeoutMs(ldsConfig);
 		this.ready = this.becomeReady(() => (lds === null ? this.listeners.warm() : this.listeners.follow(lds, timeoutMs)));
+		this.ads?.start();
 	}
 
 	async drain(deadlineMs: number): Promise<void> {

@@ -17,6 +17,7 @@ interface CommandModule {
 const COMMANDS: Readonly<Record<string, () => Promise<CommandModule>>> = {
 	up: () => import('./up.ts'),
 	run: () => import('./run.ts'),
+	proxy: () => import('./proxy.ts'),
 	apply: () => import('./apply.ts'),
 	get: () => import('./get.ts'),
 	describe: () => import('./describe.ts'),

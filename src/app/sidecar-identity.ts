@@ -1,0 +1,99 @@
+// From a sidecar's bootstrap to its identity agent: who it must be is in the node's metadata, where
+// certificates come from is the cluster that ADS goes over.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { anyUnpack } from '@bufbuild/protobuf/wkt';
+import { z } from 'zod';
+import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
+import { UpstreamTlsContextSchema } from '../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
+import { GrpcCertificateClient } from '../identity/certificate-client.ts';
+import { IdentityAgent } from '../identity/identity-agent.ts';
+import { workloadSpiffeId } from '../identity/spiffe.ts';
+import type { Clock } from '../std/clock.ts';
+import { ConfigError, type WeftError } from '../std/errors.ts';
+import type { Random } from '../std/random.ts';
+import { ROOTS_FILE, XDS_CLUSTER } from './run/sidecar-bootstrap.ts';
+
+/** Where a sidecar's control plane is, and how it is recognised. */
+export interface ControlPlaneTarget {
+	/** `127.0.0.1:15012` */
+	readonly address: string;
+	/** DNS name in its certificate. */
+	readonly serverName: string;
+}
+
+const IDENTITY_FILE = 'identity.json';
+const OBJECT = 'bootstrap';
+
+const metadataSchema = z.object({
+	NAMESPACE: z.string().min(1),
+	SERVICE_ACCOUNT: z.string().min(1),
+	/** The trust domain. */
+	MESH_ID: z.string().min(1),
+});
+
+/** Whether `weft run` (or who does as it does) wrote this bootstrap: the node's metadata has `WEFT`. */
+export function isMeshSidecar(bootstrap: Bootstrap): boolean {
+	return bootstrap.node?.metadata?.WEFT !== undefined;
+}
+
+export interface IdentityAgentSurroundings {
+	readonly stateDir: string;
+	/** Null: there is none; what is on disk must do. */
+	readonly joinToken: string | null;
+	readonly clock: Clock;
+	readonly random: Random;
+	readonly onFailed: (error: WeftError) => void;
+}
+
+/** @throws ConfigError */
+export function identityAgentFor(bootstrap: Bootstrap, surroundings: IdentityAgentSurroundings): IdentityAgent {
+	const parsed = metadataSchema.safeParse(bootstrap.node?.metadata ?? {});
+	if (!parsed.success) {
+		const field = `node.metadata.${parsed.error.issues[0]?.path.join('.') ?? ''}`;
+		throw new ConfigError({ object: OBJECT, field, expected: 'a text, in the metadata of a sidecar of the mesh' });
+	}
+	const { NAMESPACE: namespace, SERVICE_ACCOUNT: serviceAccount, MESH_ID: trustDomain } = parsed.data;
+	const { stateDir, ...others } = surroundings;
+	return new IdentityAgent({
+		...others,
+		spiffeId: workloadSpiffeId({ trustDomain, namespace, serviceAccount }),
+		client: new GrpcCertificateClient(controlPlaneTarget(bootstrap)),
+		rootsPem: readRoots(join(stateDir, ROOTS_FILE)),
+		file: join(stateDir, IDENTITY_FILE),
+	});
+}
+
+/** @throws ConfigError when the bootstrap has no such cluster, or it says too little */
+export function controlPlaneTarget(bootstrap: Bootstrap): ControlPlaneTarget {
+	const cluster = bootstrap.staticResources?.clusters.find(({ name }) => name === XDS_CLUSTER);
+	const object = `cluster "${XDS_CLUSTER}"`;
+	if (cluster === undefined) {
+		throw new ConfigError({ object: OBJECT, field: 'static_resources.clusters', expected: `one named ${XDS_CLUSTER}` });
+	}
+	const host = cluster.loadAssignment?.endpoints[0]?.lbEndpoints[0]?.hostIdentifier;
+	const address = host?.case === 'endpoint' ? host.value.address?.address : undefined;
+	if (address?.case !== 'socketAddress' || address.value.portSpecifier.case !== 'portValue') {
+		throw new ConfigError({ object, field: 'load_assignment', expected: 'an endpoint with a socket_address' });
+	}
+	const config = cluster.transportSocket?.configType;
+	const tls = config?.case === 'typedConfig' ? anyUnpack(config.value, UpstreamTlsContextSchema) : undefined;
+	if (tls === undefined || tls.sni === '') {
+		throw new ConfigError({ object, field: 'transport_socket', expected: 'TLS with an sni' });
+	}
+	const name = address.value.address;
+	return {
+		address: `${name.includes(':') ? `[${name}]` : name}:${address.value.portSpecifier.value}`,
+		serverName: tls.sni,
+	};
+}
+
+function readRoots(path: string): string {
+	try {
+		return readFileSync(path, 'utf8');
+	} catch (error) {
+		const expected = 'the roots by which the control plane is recognised, PEM';
+		throw new ConfigError({ object: path, field: '', found: String((error as NodeJS.ErrnoException).code), expected });
+	}
+}

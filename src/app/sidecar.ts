@@ -1,0 +1,196 @@
+// A sidecar as `weft proxy` runs it: the proxy, its admin interface, and, when its bootstrap is one of
+// the mesh (node metadata `WEFT`), its identity, its metrics and its health reports. In order:
+//
+//   identity ─▶ proxy ─▶ admin ─▶ reports ─▶ ready ─▶ leave() ─▶ stop()
+
+import { fromBinary } from '@bufbuild/protobuf';
+import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
+import { RouteConfigurationSchema } from '../generated/envoy/config/route/v3/route_pb.ts';
+import type { IdentityAgent } from '../identity/identity-agent.ts';
+import type { Listener, Network } from '../net/network.ts';
+import { compileListenAddress } from '../proxy/address.ts';
+import { startAdminServer } from '../proxy/admin/admin-server.ts';
+import type { ServerState } from '../proxy/admin/admin-state.ts';
+import { typeRegistry } from '../proxy/type-registry.ts';
+import { WeftError } from '../std/errors.ts';
+import type { Random } from '../std/random.ts';
+import { MetricRegistry } from '../telemetry/registry.ts';
+import { type RunningProxy, startProxy } from './proxy.ts';
+import { controlPlaneTarget, identityAgentFor, isMeshSidecar } from './sidecar-identity.ts';
+import { SidecarReports } from './sidecar-reports.ts';
+
+export interface SidecarOptions {
+	/** See `parseBootstrap`. */
+	readonly bootstrap: Bootstrap;
+	readonly network: Network;
+	readonly random: Random;
+	/** Where identity and last good state are kept; null: nowhere (not for a sidecar of the mesh). */
+	readonly stateDir: string | null;
+	/** For a sidecar of the mesh; null: what is on disk must do. */
+	readonly joinToken: string | null;
+	/** Of listeners that are removed, and of `/drain_listeners?graceful`. */
+	readonly drainTimeMs: number;
+	/** Of weft. */
+	readonly version: string;
+	/** Shown by the admin interface. */
+	readonly commandLine: Readonly<Record<string, string | number | boolean>>;
+	/** The admin interface asks for the end. */
+	readonly onQuit: () => void;
+	/** It cannot go on: its certificate expired, or was refused. */
+	readonly onFailed: (error: WeftError) => void;
+}
+
+export interface Sidecar {
+	/** Its listeners are up. */
+	readonly ready: Promise<void>;
+	/** Leaves the mesh and lets requests to its program end; what the program calls goes on. */
+	leave(deadlineMs: number): Promise<void>;
+	/** Leaves, lets everything end within `deadlineMs`, and closes what is left. */
+	stop(deadlineMs: number): Promise<void>;
+}
+
+/** @throws ConfigError; WeftError when an address cannot be had, or `identity_refused` */
+export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
+	const agent = isMeshSidecar(options.bootstrap) ? await startIdentity(options) : null;
+	try {
+		return new ComposedSidecar(options, agent);
+	} catch (error) {
+		agent?.stop();
+		throw error;
+	}
+}
+
+/** Resolves with the first certificate. */
+function startIdentity(options: SidecarOptions): Promise<IdentityAgent> {
+	const { bootstrap, network, random, stateDir, joinToken } = options;
+	if (stateDir === null) {
+		throw new WeftError('state_dir_missing', 'a sidecar of the mesh needs --state-dir, for its identity');
+	}
+	return new Promise((resolve, reject) => {
+		let failed: (error: WeftError) => void = reject;
+		const agent = identityAgentFor(bootstrap, {
+			stateDir,
+			joinToken,
+			clock: network.clock,
+			random,
+			onFailed: (error) => failed(error),
+		});
+		agent.subscribe(() => {
+			failed = options.onFailed;
+			resolve(agent);
+		});
+		void agent.start();
+	});
+}
+
+class ComposedSidecar implements Sidecar {
+	readonly ready: Promise<void>;
+	private readonly proxy: RunningProxy;
+	private readonly admin: Listener | null;
+	private readonly reports: SidecarReports | null;
+	private readonly startedMs: number;
+	private draining = false;
+	private healthCheckFailed = false;
+
+	constructor(
+		private readonly options: SidecarOptions,
+		private readonly agent: IdentityAgent | null,
+	) {
+		const { bootstrap, network, random, stateDir, drainTimeMs } = options;
+		const registry = new MetricRegistry();
+		this.startedMs = network.clock.wallMs();
+		this.proxy = startProxy({ bootstrap, network, random, registry, identity: agent, stateDir, drainTimeMs });
+		try {
+			this.admin = this.startAdmin(registry);
+		} catch (error) {
+			void this.proxy.stop();
+			throw error;
+		}
+		this.ready = this.proxy.ready;
+		const { node } = bootstrap;
+		const weft = node?.metadata?.WEFT;
+		this.reports =
+			agent === null || node === undefined
+				? null
+				: new SidecarReports({
+						target: controlPlaneTarget(bootstrap),
+						identity: agent,
+						node,
+						registry,
+						network,
+						random,
+						healthChecked: typeof weft === 'object' && weft !== null && 'healthCheck' in weft,
+					});
+	}
+
+	async leave(deadlineMs: number): Promise<void> {
+		this.draining = true;
+		await this.proxy.ads?.close();
+		await this.proxy.listeners.drainInbound(deadlineMs);
+	}
+
+	async stop(deadlineMs: number): Promise<void> {
+		this.draining = true;
+		await this.proxy.drain(deadlineMs);
+		this.reports?.stop();
+		await this.proxy.stop();
+		this.agent?.stop();
+		this.admin?.close();
+	}
+
+	/** Null: the bootstrap has no `admin.address`. */
+	private startAdmin(registry: MetricRegistry): Listener | null {
+		const { bootstrap, network, version, commandLine, drainTimeMs, onQuit } = this.options;
+		if (bootstrap.admin?.address === undefined) return null;
+		const { proxy } = this;
+		const address = compileListenAddress(bootstrap.admin.address, 'bootstrap', 'admin.address');
+		return startAdminServer(network, address, {
+			clock: network.clock,
+			registry,
+			types: typeRegistry,
+			bootstrap,
+			version,
+			startedMs: this.startedMs,
+			commandLine,
+			clusters: proxy.clusters,
+			secrets: proxy.secrets,
+			actions: {
+				drainListeners: ({ graceful, inboundOnly }) => {
+					if (!graceful) proxy.listeners.stopListening({ inboundOnly });
+					else if (inboundOnly) void proxy.listeners.drainInbound(drainTimeMs);
+					else void proxy.listeners.drain(drainTimeMs);
+				},
+				healthCheckFail: () => {
+					this.healthCheckFailed = true;
+				},
+				healthCheckOk: () => {
+					this.healthCheckFailed = false;
+				},
+				quit: onQuit,
+			},
+			state: () => this.serverState(),
+			listeners: () =>
+				proxy.listeners.status().map((one) => ({
+					name: one.name,
+					addresses: [one.address ?? one.configuredAddress],
+					message: one.message,
+					version: one.version,
+					isStatic: one.origin === 'static',
+					lastUpdatedMs: one.lastUpdatedMs,
+					certificates: [],
+				})),
+			routes: () =>
+				proxy.routes.status().flatMap(({ version: routesVersion, value, lastUpdatedMs }) => {
+					if (value === null) return [];
+					const message = fromBinary(RouteConfigurationSchema, value);
+					return [{ message, version: routesVersion, isStatic: false, lastUpdatedMs }];
+				}),
+			ads: () => proxy.ads?.status() ?? null,
+		});
+	}
+
+	private serverState(): ServerState {
+		if (this.draining || this.healthCheckFailed) return 'DRAINING';
+		return this.proxy.isReady ? 'LIVE' : 'INITIALIZING';
+	}
+}

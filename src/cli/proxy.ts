@@ -1,0 +1,224 @@
+// `weft proxy`: the bare sidecar from an Envoy v3 bootstrap. Flags are Envoy's where they mean the same.
+
+import { readFileSync, writeSync } from 'node:fs';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { InertNetwork } from '../app/inert-network.ts';
+import { startProxy } from '../app/proxy.ts';
+import { type FromSidecar, SUPERVISION_DESCRIPTOR, WordReader } from '../app/run/supervision-line.ts';
+import { type Sidecar, startSidecar } from '../app/sidecar.ts';
+import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
+import { BunNetwork } from '../net/bun-network.ts';
+import { TimerWheel } from '../net/timer-wheel.ts';
+import { mergeBootstrapText, parseBootstrap } from '../proxy/bootstrap.ts';
+import { ConfigError, type WeftError } from '../std/errors.ts';
+import { LOG_LEVELS, Logger, type LogLevel, logSink } from '../std/log.ts';
+import { systemRandom } from '../std/random.ts';
+import { MetricRegistry } from '../telemetry/registry.ts';
+import { endWith } from './end-with.ts';
+import { WEFT_VERSION } from './weft-version.ts';
+
+interface Flags {
+	readonly configPath?: string;
+	readonly configYaml?: string;
+	readonly concurrency: number;
+	readonly logLevel: LogLevel;
+	readonly logFormat: 'text' | 'json';
+	readonly serviceNode?: string;
+	readonly serviceCluster?: string;
+	readonly mode: 'serve' | 'validate';
+	readonly drainTimeS: number;
+	readonly stateDir?: string;
+	readonly supervised?: boolean;
+}
+
+/** Envoy's. */
+const DRAIN_TIME_S = 600;
+const JOIN_TOKEN_VARIABLE = 'WEFT_JOIN_TOKEN';
+const log = new Logger('main');
+
+const EXAMPLES = `
+Examples:
+  weft proxy -c envoy.yaml
+  weft proxy -c envoy.yaml --mode validate
+  weft proxy -c envoy.yaml --config-yaml '{admin: {address: {pipe: {path: /run/weft/admin.sock}}}}'
+
+At SIGTERM or Ctrl-C it takes no new work, lets what is under way end (--drain-time-s), and exits 0;
+at the second one it ends at once.`;
+
+export function register(program: Command): void {
+	program
+		.command('proxy')
+		.description('run the bare sidecar from an Envoy v3 bootstrap')
+		.option('-c, --config-path <file>', 'the bootstrap, YAML or JSON')
+		.option('--config-yaml <text>', 'a bootstrap in the command line, merged over that of --config-path')
+		.option('--concurrency <workers>', 'how many workers; 1 so far', concurrency, 1)
+		.addOption(new Option('-l, --log-level <level>', 'how much it logs').choices(LOG_LEVELS).default('info'))
+		.addOption(
+			new Option('--log-format <format>', 'one line or one JSON object each').choices(['text', 'json']).default('text'),
+		)
+		.option('--service-node <id>', "the node's id, instead of the bootstrap's")
+		.option('--service-cluster <name>', "the node's cluster, instead of the bootstrap's")
+		.addOption(
+			new Option('--mode <mode>', 'validate: check the configuration and exit')
+				.choices(['serve', 'validate'])
+				.default('serve'),
+		)
+		.option('--drain-time-s <seconds>', 'how long what is under way may take at the end', seconds, DRAIN_TIME_S)
+		.option('--state-dir <directory>', 'keeps the last good configuration, for a start without control plane')
+		// For `weft run`; see app/run/supervision-line.ts.
+		.addOption(new Option('--supervised').hideHelp())
+		.addHelpText('after', EXAMPLES)
+		.action((_flags: unknown, self: Command) => {
+			const flags = self.opts<Flags>();
+			logSink.level = flags.logLevel;
+			logSink.format = flags.logFormat;
+			return endWith('proxy', () => (flags.mode === 'validate' ? validate(flags) : serve(flags)));
+		});
+}
+
+async function validate(flags: Flags): Promise<number> {
+	const bootstrap = readBootstrap(flags);
+	const network = new InertNetwork(new TimerWheel());
+	const proxy = startProxy({ bootstrap, network, random: systemRandom, registry: new MetricRegistry() });
+	await proxy.stop();
+	process.stdout.write(`configuration '${flags.configPath ?? '--config-yaml'}' OK\n`);
+	return 0;
+}
+
+async function serve(flags: Flags): Promise<number> {
+	// Not for whatever this process may start, nor for who reads its environment later.
+	const joinToken = process.env[JOIN_TOKEN_VARIABLE] ?? null;
+	delete process.env[JOIN_TOKEN_VARIABLE];
+	const bootstrap = readBootstrap(flags);
+	const drainTimeMs = flags.drainTimeS * 1000;
+	const ending = new Ending();
+	ending.listenForSignals();
+	let sidecar: Sidecar | null = null;
+	if (flags.supervised === true) {
+		obeySupervisor({
+			onLeave: () => void (sidecar?.leave(drainTimeMs) ?? Promise.resolve()).then(() => tell('drained')),
+			onGone: () => ending.ask({ exitCode: 0, drainMs: 0 }),
+		});
+	}
+	sidecar = await Promise.race([
+		startSidecar({
+			bootstrap,
+			network: new BunNetwork(),
+			random: systemRandom,
+			stateDir: flags.stateDir ?? null,
+			joinToken,
+			drainTimeMs,
+			version: WEFT_VERSION,
+			commandLine: {
+				config_path: flags.configPath ?? '',
+				concurrency: flags.concurrency,
+				log_level: flags.logLevel,
+				mode: 'Serve',
+				drain_time: `${flags.drainTimeS}s`,
+			},
+			onQuit: () => ending.ask({ exitCode: 0, drainMs: drainTimeMs }),
+			onFailed: (error) => ending.fail(error),
+		}),
+		ending.asked.then(() => null),
+	]);
+	if (sidecar === null) return (await ending.asked).exitCode;
+	void sidecar.ready.then(() => {
+		log.info('ready');
+		if (flags.supervised === true) tell('ready');
+	});
+	const { exitCode, drainMs } = await ending.asked;
+	await sidecar.stop(Math.min(drainMs ?? drainTimeMs, drainTimeMs));
+	return exitCode;
+}
+
+interface HowToEnd {
+	readonly exitCode: number;
+	/** Null: the time that was set. */
+	readonly drainMs: number | null;
+}
+
+/** The first reason to end is followed in order; a second one, while that is under way, at once. */
+class Ending {
+	readonly asked: Promise<HowToEnd>;
+	private resolve: (how: HowToEnd) => void = () => {};
+	private isAsked = false;
+
+	constructor() {
+		this.asked = new Promise((resolve) => {
+			this.resolve = resolve;
+		});
+	}
+
+	listenForSignals(): void {
+		for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+			process.on(signal, () => this.ask({ exitCode: 0, drainMs: null }));
+		}
+	}
+
+	ask(how: HowToEnd): void {
+		if (this.isAsked) process.exit(how.exitCode);
+		this.isAsked = true;
+		log.info('stopping');
+		this.resolve(how);
+	}
+
+	/** It was logged where it happened. */
+	fail(_error: WeftError): void {
+		this.ask({ exitCode: 1, drainMs: 0 });
+	}
+}
+
+/** The line to `weft run`: its words, and its end, which is the end of `weft run`. */
+function obeySupervisor(listener: { onLeave(): void; onGone(): void }): void {
+	const words = new WordReader((word) => {
+		if (word === 'leave') listener.onLeave();
+	});
+	process.stdin.on('data', (bytes: Buffer) => words.push(bytes));
+	process.stdin.once('end', () => listener.onGone());
+	process.stdin.once('error', () => listener.onGone());
+}
+
+function tell(word: FromSidecar): void {
+	try {
+		writeSync(SUPERVISION_DESCRIPTOR, `${word}\n`);
+	} catch {
+		// Nobody listens any more: the end of standard input says the same.
+	}
+}
+
+/** @throws ConfigError */
+function readBootstrap(flags: Flags): Bootstrap {
+	const { configPath, configYaml } = flags;
+	if (configPath === undefined && configYaml === undefined) {
+		throw new ConfigError({ object: 'weft proxy', field: '', expected: 'a bootstrap: -c FILE or --config-yaml TEXT' });
+	}
+	const object = configPath === undefined ? '--config-yaml' : `bootstrap ${configPath}`;
+	let text = configPath === undefined ? configYaml! : readText(configPath, object);
+	if (configPath !== undefined && configYaml !== undefined) text = mergeBootstrapText(text, configYaml, object);
+	const node = {
+		...(flags.serviceNode === undefined ? {} : { id: flags.serviceNode }),
+		...(flags.serviceCluster === undefined ? {} : { cluster: flags.serviceCluster }),
+	};
+	if (Object.keys(node).length > 0) text = mergeBootstrapText(text, JSON.stringify({ node }), object);
+	return parseBootstrap(text, object);
+}
+
+function readText(path: string, object: string): string {
+	try {
+		return readFileSync(path, 'utf8');
+	} catch (error) {
+		const found = String((error as NodeJS.ErrnoException).code);
+		throw new ConfigError({ object, field: '', found, expected: 'a file that can be read' });
+	}
+}
+
+function concurrency(text: string): number {
+	if (text === '1') return 1;
+	throw new InvalidArgumentError('Expected 1: more than one worker is not supported yet.');
+}
+
+function seconds(text: string): number {
+	const value = /^\d{1,6}$/.test(text) ? Number(text) : -1;
+	if (value >= 0) return value;
+	throw new InvalidArgumentError('Expected whole seconds.');
+}
