@@ -34,8 +34,6 @@ export interface ControlPlaneOptions {
 	readonly tokens: Pick<JoinTokens, 'redeem'>;
 	/** The gRPC door. Port 0: any free one. */
 	readonly listen: { readonly address: string; readonly port: number };
-	/** Also serve ADS without identity on this unix socket. Default: no. */
-	readonly insecureSocketPath?: string;
 	/** Takes what sidecars measure. Default: nobody, and the service is not there. */
 	readonly metrics?: MetricsSink;
 }
@@ -53,7 +51,7 @@ export class ControlPlane {
 	private stopped = false;
 
 	constructor(private readonly options: ControlPlaneOptions) {
-		const { store, objects, clock, authority, tokens, listen, insecureSocketPath, metrics } = options;
+		const { store, objects, clock, authority, tokens, listen, metrics } = options;
 		this.model = new MeshModel(store, clock, (change) => this.onModelChange(change));
 		this.resources = new MeshResources(this.model, authority.trustDomain);
 		this.certificates = new CertificateService({ authority, tokens });
@@ -68,7 +66,7 @@ export class ControlPlane {
 			streams: () => this.discovery.streams(),
 		});
 		this.statuses = new RouteStatusWriter(this.model, objects, clock, (route) => this.proxies.progressOf(route));
-		this.grpc = new GrpcServer({ authority, clock, ...listen, insecureSocketPath });
+		this.grpc = new GrpcServer({ authority, clock, ...listen });
 		this.discovery = new DiscoveryServer({
 			source: this.proxies,
 			clock,

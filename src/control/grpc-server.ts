@@ -1,9 +1,9 @@
 // The control plane's one gRPC door: ADS, certificates, health and metrics on one port, over TLS.
 // A client certificate is asked for but not needed to connect, since who joins has none yet; every
 // service but the certificate service refuses a caller without one. The server's own certificate
-// is renewed while it runs. `insecure` doors (a unix socket) are for proxies that bring no identity.
+// is renewed while it runs.
 
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { Server, type ServerCredentials } from '@grpc/grpc-js';
 import { OptionalClientCertificateCredentials } from '../grpc/server-credentials.ts';
 import type { Clock, Timer } from '../std/clock.ts';
 import { errorMessage, WeftError } from '../std/errors.ts';
@@ -31,8 +31,6 @@ export interface GrpcServerOptions {
 	readonly address: string;
 	/** 0: any free one. */
 	readonly port: number;
-	/** Also serve, without TLS and identity, on this unix socket: whoever can open it is trusted. Default: no. */
-	readonly insecureSocketPath?: string;
 }
 
 export class GrpcServer {
@@ -52,12 +50,9 @@ export class GrpcServer {
 	/** Services must be added before. Returns the port. @throws WeftError `address_in_use`, `listen_failed` */
 	async start(): Promise<number> {
 		const certificate = await this.issue();
-		const { authority, address, port, insecureSocketPath } = this.options;
+		const { authority, address, port } = this.options;
 		this.credentials = new OptionalClientCertificateCredentials({ rootsPem: authority.rootsPem, ...certificate });
 		const bound = await this.bind(`${address.includes(':') ? `[${address}]` : address}:${port}`, this.credentials);
-		if (insecureSocketPath !== undefined) {
-			await this.bind(`unix:${insecureSocketPath}`, ServerCredentials.createInsecure());
-		}
 		this.scheduleRenewal();
 		return bound;
 	}
@@ -68,17 +63,12 @@ export class GrpcServer {
 		this.server.forceShutdown();
 	}
 
-	/** @throws WeftError `unauthenticated` when the caller shows no workload certificate, but on the insecure door */
+	/** @throws WeftError `unauthenticated` when the caller shows no workload certificate */
 	readonly authenticate = (call: AuthenticatedCall): StreamPeer => {
 		const peer = peerOf(call, this.options.authority);
-		if (peer.spiffeId !== null || this.isInsecureDoor(call)) return peer;
+		if (peer.spiffeId !== null) return peer;
 		throw new WeftError('unauthenticated', 'a workload certificate of this mesh is needed', { origin: 'downstream' });
 	};
-
-	/** A caller over TCP always has an address; grpc-js has none for one over a unix socket. */
-	private isInsecureDoor(call: AuthenticatedCall): boolean {
-		return this.options.insecureSocketPath !== undefined && !/:\d+$/.test(call.getPeer());
-	}
 
 	private bind(target: string, credentials: ServerCredentials): Promise<number> {
 		return new Promise((resolve, reject) => {

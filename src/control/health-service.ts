@@ -20,7 +20,7 @@ import type { StreamPeer } from '../xds/resource-view.ts';
 import { duration, socketAddress } from './compile/messages.ts';
 import { inboundClusterName } from './compile/names.ts';
 import type { AuthenticatedCall } from './peer.ts';
-import { readSidecarNode, type SidecarNode } from './sidecar-node.ts';
+import { programAddress, readSidecarNode, type SidecarNode } from './sidecar-node.ts';
 
 const log = new Logger('health-service');
 
@@ -111,10 +111,11 @@ function describeCheck(check: WorkloadHealthCheck): string {
 
 /** No check was asked for: nothing to do. */
 export function healthCheckSpecifier(node: SidecarNode): HealthCheckSpecifier {
-	const check = node.weft?.healthCheck;
+	const weft = node.weft;
+	const check = weft?.healthCheck;
 	const intervalMs = check?.intervalMs ?? INTERVAL_MS_DEFAULT;
 	const interval = duration(intervalMs);
-	if (check === undefined) return create(HealthCheckSpecifierSchema, { interval });
+	if (!weft || check === undefined) return create(HealthCheckSpecifierSchema, { interval });
 	return create(HealthCheckSpecifierSchema, {
 		interval,
 		clusterHealthChecks: [
@@ -134,7 +135,7 @@ export function healthCheckSpecifier(node: SidecarNode): HealthCheckSpecifier {
 				],
 				localityEndpoints: [
 					{
-						endpoints: [{ address: socketAddress('127.0.0.1', check.port, node.weft?.networkNamespace) }],
+						endpoints: [{ address: socketAddress(programAddress(weft), check.port, weft.networkNamespace) }],
 					},
 				],
 			},

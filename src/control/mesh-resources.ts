@@ -23,7 +23,7 @@ import {
 import type { HttpRoute } from './mesh-kinds.ts';
 import type { MeshChange, MeshModel } from './model.ts';
 import { LayeredView, ResourceLayer } from './resource-layer.ts';
-import type { SidecarNode } from './sidecar-node.ts';
+import { programAddress, type SidecarNode } from './sidecar-node.ts';
 
 /** Outbound listeners that all sidecars of one profile share. */
 interface Profile {
@@ -263,7 +263,7 @@ export class MeshResources {
 		for (const listener of compileOwnListeners(mesh)) layer.set(LISTENER_TYPE, listener.name, listener);
 		for (const { port, protocol } of weft.ports) {
 			const spoken = protocol === 'tcp' ? 'tcp' : this.speaksHttp2(mesh.node, port) ? 'http2' : 'http1';
-			const cluster = compileInboundCluster(port, spoken, weft.networkNamespace ?? '', weft.programAddress);
+			const cluster = compileInboundCluster(port, spoken, weft.networkNamespace ?? '', programAddress(weft));
 			layer.set(CLUSTER_TYPE, cluster.name, cluster);
 		}
 	}

@@ -16,6 +16,7 @@ const PUBLISH_MAX = 64;
 const NODE_ID_CHARACTERS_MAX = 512;
 
 const ipv4 = z.string().refine((text) => isIPv4(text), { error: 'an IPv4 address' });
+const loopback = ipv4.refine((text) => text.startsWith('127.'), { error: 'a loopback address' });
 /** A path that a socket call may be given; which one it may be is the sidecar's own kernel's business. */
 const path = z.string().min(1).max(1024).startsWith('/');
 
@@ -26,7 +27,7 @@ const weftSchema = z.object({
 	capture: z.enum(['transparent', 'loopback', 'explicit']),
 	address: ipv4,
 	inboundPorts: z.record(z.string().regex(/^\d{1,5}$/), portSchema).optional(),
-	programAddress: ipv4.refine((text) => text.startsWith('127.'), { error: 'a loopback address' }).optional(),
+	programAddress: loopback.optional(),
 	networkNamespace: path.optional(),
 	outboundBase: ipv4.optional(),
 	capturePort: portSchema.optional(),
@@ -35,7 +36,7 @@ const weftSchema = z.object({
 		.array(
 			z.object({
 				// A door for people on this machine, never to the outside.
-				address: ipv4.refine((text) => text.startsWith('127.'), { error: 'a loopback address' }),
+				address: loopback,
 				port: portSchema,
 				targetPort: portSchema,
 			}),
@@ -127,4 +128,9 @@ function checkIdentity(namespace: string, serviceAccount: string, peer: StreamPe
 
 function invalid(message: string): WeftError {
 	return new WeftError('invalid_node', message, { origin: 'downstream' });
+}
+
+/** Where the sidecar's program listens. */
+export function programAddress({ capture, programAddress: given }: WeftNodeMetadata): string {
+	return capture === 'transparent' ? '127.0.0.1' : (given ?? '127.0.0.1');
 }

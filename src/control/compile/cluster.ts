@@ -67,7 +67,7 @@ export function compileInboundCluster(
 	port: number,
 	protocol: UpstreamProtocol | 'tcp',
 	networkNamespace: string,
-	programAddress = '127.0.0.1',
+	programAddress: string,
 ): EncodedResource {
 	const name = inboundClusterName(port);
 	return encode(

@@ -1,0 +1,168 @@
+import { beforeEach, describe, expect, test } from 'bun:test';
+import { SERVICE } from '../config/service.ts';
+import { WORKLOAD_ENTRY } from '../config/workload-entry.ts';
+import { GRACE_MS, RESTART_GRACE_MS, Registry } from './registry.ts';
+import { sidecarNode, TestMesh, type TestNodeOptions } from './testing-mesh.ts';
+
+let mesh: TestMesh;
+let registry: Registry;
+
+const node = (more: TestNodeOptions['weft'] = {}) =>
+	sidecarNode({ name: 'reviews', weft: { service: 'reviews', ports: [{ port: 9080, protocol: 'http' }], ...more } });
+
+const entry = () => mesh.objects.get(WORKLOAD_ENTRY, 'default', 'reviews-v1-1');
+
+beforeEach(async () => {
+	mesh = await TestMesh.start();
+	registry = new Registry({ objects: mesh.objects, model: mesh.model, clock: mesh.clock });
+	registry.start();
+});
+
+async function settle(): Promise<void> {
+	await registry.idle();
+	await mesh.settle();
+}
+
+describe('a sidecar that connects', () => {
+	test('is an instance, and makes the service that nobody has', async () => {
+		registry.connect(node({ inboundPorts: { '9080': 19080 } }));
+		await settle();
+		expect((await entry())?.spec).toEqual({
+			address: '127.128.8.0',
+			ports: { '9080': 19080, http: 19080 },
+			labels: { app: 'reviews', version: 'v1', 'security.istio.io/tlsMode': 'istio' },
+			serviceAccount: 'reviews',
+		});
+		const service = await mesh.objects.get(SERVICE, 'default', 'reviews');
+		expect(service?.spec.ports).toEqual([{ name: 'http', port: 9080, targetPort: 9080, protocol: 'TCP' }]);
+		expect(mesh.open(sidecarNode()).endpoints('outbound|9080||reviews.default.svc.cluster.local')).toEqual([
+			'127.128.8.0:19080',
+		]);
+	});
+
+	test('leaves a service alone that is there', async () => {
+		await mesh.apply(`
+apiVersion: v1
+kind: Service
+metadata: { name: reviews, namespace: default }
+spec: { selector: { app: reviews }, ports: [{ port: 80, targetPort: 9080 }] }`);
+		registry.connect(node());
+		await settle();
+		expect((await mesh.objects.get(SERVICE, 'default', 'reviews'))?.spec.ports).toHaveLength(1);
+		// And is found by its target port.
+		expect(mesh.open(sidecarNode()).endpoints('outbound|80||reviews.default.svc.cluster.local')).toEqual([
+			'127.128.8.0:9080',
+		]);
+	});
+
+	test('is no endpoint of a port that it does not have', async () => {
+		await mesh.apply(`
+apiVersion: v1
+kind: Service
+metadata: { name: reviews, namespace: default }
+spec: { selector: { app: reviews }, ports: [{ port: 1234 }] }`);
+		registry.connect(node());
+		await settle();
+		expect(mesh.open(sidecarNode()).endpoints('outbound|1234||reviews.default.svc.cluster.local')).toEqual([]);
+	});
+
+	test('may not take the place of what is not its own', async () => {
+		await mesh.apply(`
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: reviews-v1-1, namespace: default }
+spec: { address: 10.0.0.1 }`);
+		expect(() => registry.connect(node())).toThrow(/belongs to another/);
+	});
+});
+
+describe('when the stream ends', () => {
+	test('in order, the instance leaves at once, and the service stays', async () => {
+		const registration = registry.connect(node());
+		await settle();
+		registration.close(true);
+		await settle();
+		expect(await entry()).toBeNull();
+		expect(await mesh.objects.get(SERVICE, 'default', 'reviews')).not.toBeNull();
+	});
+
+	test('by a loss, it has a grace', async () => {
+		const registration = registry.connect(node());
+		await settle();
+		registration.close(false);
+		mesh.clock.advance(GRACE_MS - 100);
+		await registry.idle();
+		expect(await entry()).not.toBeNull();
+		mesh.clock.advance(100);
+		await registry.idle();
+		expect(await entry()).toBeNull();
+	});
+
+	test('and it comes back within the grace, it never left', async () => {
+		const first = registry.connect(node());
+		await settle();
+		const before = (await entry())?.metadata.uid;
+		first.close(false);
+		mesh.clock.advance(GRACE_MS / 2);
+		registry.connect(node());
+		mesh.clock.advance(10 * GRACE_MS);
+		await settle();
+		expect((await entry())?.metadata.uid).toBe(before);
+	});
+
+	test('of an old connection after a new one is there, nothing happens', async () => {
+		const old = registry.connect(node());
+		registry.connect(node());
+		await settle();
+		old.close(true);
+		old.close(true);
+		await settle();
+		expect(await entry()).not.toBeNull();
+	});
+});
+
+describe('after a restart of the control plane', () => {
+	test('instances have time to come back, and those that do not are removed', async () => {
+		registry.connect(node());
+		await settle();
+		await registry.stop();
+		const next = new Registry({ objects: mesh.objects, model: mesh.model, clock: mesh.clock });
+		next.start();
+		mesh.clock.advance(RESTART_GRACE_MS - 100);
+		await next.idle();
+		expect(await entry()).not.toBeNull();
+		mesh.clock.advance(100);
+		await next.idle();
+		expect(await entry()).toBeNull();
+	});
+
+	test('entries that users wrote stay', async () => {
+		await mesh.apply(`
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: mine, namespace: default }
+spec: { address: 10.0.0.1 }`);
+		const next = new Registry({ objects: mesh.objects, model: mesh.model, clock: mesh.clock });
+		next.start();
+		mesh.clock.advance(2 * RESTART_GRACE_MS);
+		await next.idle();
+		expect(await mesh.objects.get(WORKLOAD_ENTRY, 'default', 'mine')).not.toBeNull();
+	});
+});
+
+test('an instance with a health check is an endpoint once the check has passed', async () => {
+	const checked = node({ healthCheck: { kind: 'tcp', port: 9080 } });
+	registry.connect(checked);
+	await settle();
+	const sidecar = mesh.open(sidecarNode());
+	const endpoints = () => sidecar.endpoints('outbound|9080||reviews.default.svc.cluster.local');
+	expect(endpoints()).toEqual([]);
+	registry.reportHealth(checked, true, 'tcp :9080 passes');
+	await settle();
+	expect(endpoints()).toEqual(['127.128.8.0:9080']);
+	registry.reportHealth(checked, false, 'tcp :9080 fails');
+	await settle();
+	expect(endpoints()).toEqual([]);
+	const [condition] = (await entry())?.status?.conditions ?? [];
+	expect(condition).toMatchObject({ type: 'Healthy', status: 'False', message: 'tcp :9080 fails' });
+});
