@@ -19,17 +19,23 @@ export function finalizeRequest(
 	if (authority === '' && action.hostRewriteHeader !== '') {
 		authority = getHeader(head.headers, action.hostRewriteHeader) ?? '';
 	}
-	if (authority !== '') rewriteAuthority(exchange, action, authority);
+	if (authority !== '') rewriteAuthority(exchange, action, authority, addEnvoyHeaders);
 	if (action.pathRewrite !== null) {
 		if (addEnvoyHeaders) setHeader(head.headers, 'x-envoy-original-path', head.path);
 		head.path = rewritePath(action.pathRewrite, head.path);
 	}
 }
 
-export function rewriteAuthority(exchange: Exchange, action: ForwardAction, authority: string): void {
+export function rewriteAuthority(
+	exchange: Exchange,
+	action: ForwardAction,
+	authority: string,
+	addEnvoyHeaders: boolean,
+): void {
 	const head = exchange.requestHead;
 	if (head.authority === authority) return;
 	if (action.appendForwardedHost) head.headers.push('x-forwarded-host', head.authority);
+	if (addEnvoyHeaders) setHeader(head.headers, 'x-envoy-original-host', head.authority);
 	head.authority = authority;
 }
 

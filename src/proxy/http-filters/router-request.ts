@@ -26,7 +26,6 @@ import { connectFailure, failureDetails, failureText, resetFailure, type Upstrea
 const log = new Logger('router');
 
 const NEVER = Number.POSITIVE_INFINITY;
-const NO_EXTRA: HeaderList = [];
 const NO_HOSTS: readonly Host[] = [];
 
 export class RouterRequest implements RequestSink, AttemptOwner {
@@ -136,7 +135,7 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		const { trailers, requestDone } = this;
 		const count = chunks === null ? 0 : chunks.length;
 		if (this.action.autoHostRewrite && attempt.host.hostname !== '') {
-			rewriteAuthority(exchange, this.action, attempt.host.hostname);
+			rewriteAuthority(exchange, this.action, attempt.host.hostname, this.addEnvoyHeaders);
 		}
 		stream.writeHead(exchange.requestHead, requestDone && count === 0 && trailers === null);
 		let wantsMore = true;
@@ -154,7 +153,7 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 	attemptFailed(attempt: UpstreamAttempt, error: WeftError): void {
 		if (attempt !== this.attempt || this.over) return;
 		const failure = connectFailure(error);
-		this.exchange.upstreamFailureReason = failure.transport;
+		this.exchange.upstreamFailureReason = error.message;
 		this.failed(failure, false);
 	}
 
@@ -233,7 +232,8 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		if (host === null) {
 			this.finish();
 			exchange.host = null;
-			exchange.sendLocalReply(503, 'no healthy upstream', ResponseFlag.noHealthyUpstream, 'no_healthy_upstream');
+			const flags = ResponseFlag.noHealthyUpstream;
+			exchange.sendLocalReply(503, 'no healthy upstream', flags, 'no_healthy_upstream', this.attemptCountHeader());
 			return;
 		}
 		if (retry !== null) this.tried.push(host);
@@ -246,6 +246,7 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		if (virtualHost.includeRequestAttemptCount) {
 			setHeader(exchange.requestHead.headers, 'x-envoy-attempt-count', String(exchange.attempts));
 		}
+		if (exchange.attempts > 1) this.sayRemainingTime(nowMs);
 		const attempt = new UpstreamAttempt(this, host, nowMs);
 		this.attempt = attempt;
 		if (!this.requestDone) exchange.holdRequest(PauseReason.upstreamPending);
@@ -289,7 +290,8 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		}
 		this.finish();
 		const overloaded = failure.end === 'overflow' && this.addEnvoyHeaders;
-		const extra = overloaded ? ['x-envoy-overloaded', 'true'] : NO_EXTRA;
+		const extra = this.attemptCountHeader();
+		if (overloaded) extra.push('x-envoy-overloaded', 'true');
 		if (failure.end === 'timeout') {
 			exchange.sendLocalReply(504, 'upstream request timeout', flags, 'upstream_per_try_timeout', extra);
 			return;
@@ -325,7 +327,7 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		const flags = response ? ResponseFlag.upstreamRequestTimeout : ResponseFlag.durationTimeout;
 		const details = response ? 'response_timeout' : 'max_duration_timeout';
 		if (this.responding) exchange.resetDownstream(flags, details);
-		else exchange.sendLocalReply(504, 'upstream request timeout', flags, details);
+		else exchange.sendLocalReply(504, 'upstream request timeout', flags, details, this.attemptCountHeader());
 	}
 
 	private requestEnded(): void {
@@ -376,6 +378,19 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 			exchange.status = head.status;
 			applyHeaderMutations(route.responseHeaders, head.headers, exchange);
 		}
+	}
+
+	/** An upstream of a later attempt has less time. */
+	private sayRemainingTime(nowMs: number): void {
+		if (!this.addEnvoyHeaders || this.timeoutAtMs === NEVER) return;
+		const leftMs = Math.max(1, Math.round(this.timeoutAtMs - nowMs));
+		const expected = this.perTryTimeoutMs > 0 ? Math.min(leftMs, this.perTryTimeoutMs) : leftMs;
+		setHeader(this.exchange.requestHead.headers, 'x-envoy-expected-rq-timeout-ms', String(expected));
+	}
+
+	private attemptCountHeader(): HeaderList {
+		if (!this.route.virtualHost.includeAttemptCountInResponse) return [];
+		return ['x-envoy-attempt-count', String(Math.max(1, this.exchange.attempts))];
 	}
 
 	private giveUpRetries(): void {

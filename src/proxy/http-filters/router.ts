@@ -3,11 +3,10 @@
 // (router-request.ts).
 
 import { RouterSchema } from '../../generated/envoy/extensions/filters/http/router/v3/router_pb.ts';
-import { getHeader, type HeaderList } from '../../http/headers.ts';
+import { getHeader } from '../../http/headers.ts';
 import type { SupportedFields } from '../field-check.ts';
-import { applyHeaderMutations } from '../format/header-mutations.ts';
 import { redirectLocation } from '../route/redirect.ts';
-import type { ForwardAction, Route } from '../route/route.ts';
+import type { ForwardAction } from '../route/route.ts';
 import { ResponseFlag } from '../stream-info.ts';
 import type { Cluster, ClusterManager } from '../upstream.ts';
 import type { Exchange, RequestSink } from './exchange.ts';
@@ -48,6 +47,8 @@ export class Router {
 		const { action, virtualHost } = route;
 		if (virtualHost.requireTls && clientScheme(exchange) !== 'https') {
 			const { authority, path } = exchange.requestHead;
+			// The answer is none of the route's: its header mutations are not for it.
+			exchange.route = null;
 			const location = `https://${authority.replace(/:80$/, '')}${path}`;
 			exchange.sendLocalReply(301, '', 0, 'ssl_required', ['location', location]);
 			return null;
@@ -55,17 +56,11 @@ export class Router {
 		switch (action.kind) {
 			case 'redirect': {
 				const location = redirectLocation(action, exchange.requestHead, clientScheme(exchange));
-				exchange.sendLocalReply(
-					action.status,
-					'',
-					0,
-					'direct_response',
-					ownHeaders(exchange, route, ['location', location]),
-				);
+				exchange.sendLocalReply(action.status, '', 0, 'direct_response', ['location', location]);
 				return null;
 			}
 			case 'direct':
-				exchange.sendLocalReply(action.status, action.body, 0, 'direct_response', ownHeaders(exchange, route, []));
+				exchange.sendLocalReply(action.status, action.body, 0, 'direct_response');
 				return null;
 			case 'forward': {
 				const cluster = this.cluster(exchange, action);
@@ -86,11 +81,6 @@ export class Router {
 		const name = getHeader(exchange.requestHead.headers, action.clusterHeader);
 		return name === undefined || name === '' ? undefined : this.clusters.get(name);
 	}
-}
-
-function ownHeaders(exchange: Exchange, route: Route, headers: HeaderList): HeaderList {
-	if (route.responseHeaders !== null) applyHeaderMutations(route.responseHeaders, headers, exchange);
-	return headers;
 }
 
 function clientScheme(exchange: Exchange): string {

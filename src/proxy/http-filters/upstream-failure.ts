@@ -28,7 +28,7 @@ export function connectFailure(error: WeftError): UpstreamFailure {
 		flags: ResponseFlag.upstreamConnectionFailure,
 		status: 503,
 		reason: timedOut ? 'connection timeout' : 'remote connection failure',
-		transport: timedOut ? '' : transportText(error),
+		transport: timedOut || error.code === 'connect_refused' ? '' : transportText(error),
 	};
 }
 
@@ -69,6 +69,5 @@ function failure(end: AttemptEnd, flags: number, status: number, reason: string)
 }
 
 function transportText(error: WeftError): string {
-	if (error.code === 'connect_refused') return 'delayed connect error: Connection refused';
 	return error.message.replace(/[\r\n]+/g, ' ').slice(0, 300);
 }

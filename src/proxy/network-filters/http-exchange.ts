@@ -12,6 +12,7 @@ import type { Connection, IpAddress } from '../../net/network.ts';
 import type { Clock } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';
+import { applyHeaderMutations } from '../format/header-mutations.ts';
 import { Exchange, PauseReason, type RequestSink } from '../http-filters/exchange.ts';
 import type { Route } from '../route/route.ts';
 import { ResponseFlag } from '../stream-info.ts';
@@ -152,6 +153,8 @@ export class HttpExchange extends Exchange implements RequestListener {
 		if ((flags & ResponseFlag.noClusterFound) !== 0) this.settings.stats.noCluster.inc();
 		this.sink?.abandon();
 		const reply = localReplyHead(this.requestHead, status, body, extraHeaders);
+		const mutations = this.route?.responseHeaders ?? null;
+		if (mutations !== null) applyHeaderMutations(mutations, reply.head.headers, this);
 		const withBody = reply.body.byteLength > 0 && this.requestHead.method !== 'HEAD';
 		this.sendResponseHead(reply.head, !withBody);
 		if (withBody) this.sendResponseData(reply.body, true);

@@ -73,14 +73,8 @@ function compileHeaderMatcher(config: HeaderMatcherConfig, object: string, field
 	const missingAsEmpty = config.treatMissingHeaderAsEmpty;
 	return {
 		name,
-		test: (value) => {
-			if (value === undefined) {
-				// As Envoy: a header that is not there never matches by its value, so that the inverse always does.
-				if (!missingAsEmpty) return !wanted;
-				return test('') === wanted;
-			}
-			return test(value) === wanted;
-		},
+		// As Envoy: a header that is not there matches nothing by its value, inverted or not.
+		test: (value) => (value === undefined && !missingAsEmpty ? false : test(value ?? '') === wanted),
 	};
 }
 
