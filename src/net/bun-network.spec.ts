@@ -258,6 +258,8 @@ test.skipIf(!mayEnterNamespaces)('sockets are made in the namespace of their add
 		await far.received('inside');
 		expect(far.connection!.local).toEqual(listener.address);
 
+		if (Bun.which('nft') !== null) await expectRedirection(network, child.pid, inside, port, far);
+
 		const outside = new Recorder();
 		network.connect({ address: { kind: 'ip', host: '127.0.0.1', port } }, outside);
 		await outside.closed();
@@ -274,3 +276,16 @@ test.skipIf(!mayEnterNamespaces)('sockets are made in the namespace of their add
 		await child.exited;
 	}
 });
+
+/** As transparent capture does it: the kernel redirects, and SO_ORIGINAL_DST tells where it was headed. */
+async function expectRedirection(network: BunNetwork, pid: number, inside: IpAddress, port: number, far: Recorder) {
+	const rules = `table ip capture { chain output { type nat hook output priority -100; tcp dport 4321 redirect to :${port}; }; }`;
+	const nft = Bun.spawnSync(['nsenter', `--net=/proc/${pid}/ns/net`, 'nft', rules]);
+	expect(nft.stderr.toString()).toBe('');
+	expect(far.connection!.originalDestination()?.port ?? port).toBe(port);
+	const near = new Recorder();
+	network.connect({ address: { ...inside, host: '127.7.7.7', port: 4321 } }, near).write(Buffer.from(' redirected'));
+	await far.received('inside redirected');
+	expect(far.connection!.originalDestination()).toEqual({ kind: 'ip', host: '127.7.7.7', port: 4321 });
+	near.connection!.reset();
+}
