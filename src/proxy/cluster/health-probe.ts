@@ -68,7 +68,9 @@ export class HealthProbe {
 		if (done === null) return;
 		this.done = null;
 		this.timer.cancel();
-		if (!this.config.reuseConnection || outcome.kind === 'network' || !this.session?.reusable) this.dropSession();
+		// Whether an HTTP connection can really be used again is known when its next check begins.
+		const keep = this.config.reuseConnection && this.config.checker.kind === 'http' && outcome.kind !== 'network';
+		if (!keep) this.dropSession();
 		done(outcome);
 	}
 
