@@ -19,7 +19,9 @@ export async function waitForAcknowledgement(
 	const signal = AbortSignal.timeout(timeoutMs);
 	let behind = 'the control plane has not answered';
 	for await (const mesh of meshSnapshots(client, signal)) {
-		const refused = mesh.sidecars.find((sidecar) => sidecar.connected && sidecar.rejected.length > 0);
+		// Before the control plane has taken it up, a refusal that stands is of something older.
+		const takenUp = mesh.controlPlane.storeRevision >= revision;
+		const refused = mesh.sidecars.find((sidecar) => takenUp && sidecar.connected && sidecar.rejected.length > 0);
 		if (refused !== undefined) {
 			throw new ExitError(EXIT_FAILED, `${refused.instance} refuses its configuration: ${refused.rejected[0]?.detail}`);
 		}
