@@ -250,7 +250,9 @@ async function observe(port: number, request: RawRequest): Promise<Observed> {
 	for (const upstream of upstreams.values()) upstream.seen.length = 0;
 	const response = await rawRequest(port, request);
 	const shown = (list: readonly (readonly [string, string])[]): string[] =>
-		list.map(([name, value]) => `${name}: ${VOLATILE.has(name) ? '*' : value.replace(/^14\d{3}$/, 'LESS')}`).sort();
+		list
+			.map(([name, value]) => `${name}: ${VOLATILE.has(name) ? '*' : value.replace(/^1(?:4\d{3}|5000)$/, 'REMAINING')}`)
+			.sort();
 	const upstream: string[] = [];
 	for (const [name, { seen }] of upstreams) {
 		for (const one of seen)
