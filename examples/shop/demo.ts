@@ -81,7 +81,7 @@ async function bringUp(mesh: DemoMesh, options: Options): Promise<Running> {
 		throw new Error(`the control plane did not start:\n${mesh.logTail('control-plane')}`);
 	}
 	const manifests = join(projectRoot, 'examples/shop/mesh');
-	await mesh.cli('apply', '-f', join(manifests, 'products-versions.yaml'), '-f', join(manifests, 'products-v1.yaml'));
+	await mesh.cli('apply', '-f', join(manifests, 'products-versions.yaml'));
 	const load = new LoadObserver();
 	for (const instance of instances) mesh.startInstance(instance);
 
@@ -97,6 +97,8 @@ async function bringUp(mesh: DemoMesh, options: Options): Promise<Running> {
 		BRING_UP_LIMIT_MS,
 	);
 	if (ready === null) throw new Error(`only ${told} of ${sidecarCount} sidecars are in sync after a minute`);
+	// A route wants its parent Service, which the first instance brought.
+	await mesh.cli('apply', '--wait', '-f', join(manifests, 'products-v1.yaml'));
 	mesh.startInstance(loadGenerator(options.rate), load.onLine);
 	if ((await Promise.race([load.next(), Bun.sleep(15_000).then(() => 'late')])) === 'late') {
 		throw new Error(`no load flows:\n${mesh.logTail('loadgen')}`);

@@ -262,21 +262,9 @@ export class MeshResources {
 		if (weft === null) return;
 		for (const listener of compileOwnListeners(mesh)) layer.set(LISTENER_TYPE, listener.name, listener);
 		for (const { port, protocol } of weft.ports) {
-			const spoken = protocol === 'tcp' ? 'tcp' : this.speaksHttp2(mesh.node, port) ? 'http2' : 'http1';
-			const cluster = compileInboundCluster(port, spoken, weft.networkNamespace ?? '', programAddress(weft));
+			const cluster = compileInboundCluster(port, protocol, weft.networkNamespace ?? '', programAddress(weft));
 			layer.set(CLUSTER_TYPE, cluster.name, cluster);
 		}
-	}
-
-	/** A Service says that this program port speaks HTTP/2 (`appProtocol: grpc`). */
-	private speaksHttp2(node: SidecarNode, port: number): boolean {
-		for (const service of this.model.servicesSelecting(node.namespace, node.labels)) {
-			for (const servicePort of service.spec.ports) {
-				const target = servicePort.targetPort ?? servicePort.port;
-				if (target === port && portProtocol(servicePort) === 'http2') return true;
-			}
-		}
-		return false;
 	}
 
 	private openNamespace(node: SidecarNode): NamespaceRoutes {

@@ -21,13 +21,7 @@ import { HttpProtocolOptionsSchema } from '../../generated/envoy/extensions/upst
 import { IDENTITY_SECRET_NAME, ROOTS_SECRET_NAME } from '../../identity/identity.ts';
 import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE } from '../../xds/type-urls.ts';
-import {
-	type MeshService,
-	portProtocol,
-	TLS_MODE_ISTIO,
-	type UpstreamProtocol,
-	upstreamProtocol,
-} from './mesh-service.ts';
+import { type MeshService, type PortProtocol, portProtocol, TLS_MODE_ISTIO } from './mesh-service.ts';
 import { adsSource, any, duration, sdsSecret, socketAddress } from './messages.ts';
 import { BLACK_HOLE_CLUSTER, inboundClusterName, outboundName, outboundServerName } from './names.ts';
 
@@ -38,10 +32,9 @@ const UNLIMITED = 0xffff_ffff;
 
 export function compileOutboundCluster(service: MeshService, port: ServicePort): EncodedResource {
 	const name = outboundName(port.port, service.host);
-	const http = portProtocol(port) !== 'tcp';
-	const protocol = upstreamProtocol(service, port);
+	const protocol = portProtocol(port);
 	const cluster = create(ClusterSchema, {
-		...common(name, http ? protocol : null),
+		...common(name, protocol),
 		clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
 		edsClusterConfig: { serviceName: name, edsConfig: adsSource() },
 		lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
@@ -54,7 +47,7 @@ export function compileOutboundCluster(service: MeshService, port: ServicePort):
 			{
 				name: 'tlsMode-istio',
 				match: { tlsMode: TLS_MODE_ISTIO },
-				transportSocket: mutualTls(service, port, http ? protocol : null),
+				transportSocket: mutualTls(service, port, protocol),
 			},
 			{ name: 'tlsMode-disabled', match: {}, transportSocket: plainText() },
 		],
@@ -65,14 +58,14 @@ export function compileOutboundCluster(service: MeshService, port: ServicePort):
 /** Where the sidecar's own program listens; `networkNamespace` empty for the sidecar's own. */
 export function compileInboundCluster(
 	port: number,
-	protocol: UpstreamProtocol | 'tcp',
+	protocol: PortProtocol,
 	networkNamespace: string,
 	programAddress: string,
 ): EncodedResource {
 	const name = inboundClusterName(port);
 	return encode(
 		create(ClusterSchema, {
-			...common(name, protocol === 'tcp' ? null : protocol),
+			...common(name, protocol),
 			clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.STATIC },
 			lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,
 			loadAssignment: {
@@ -100,12 +93,13 @@ export function compileBlackHoleCluster(): EncodedResource {
 		create(ClusterSchema, {
 			name: BLACK_HOLE_CLUSTER,
 			clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.STATIC },
+			loadAssignment: { clusterName: BLACK_HOLE_CLUSTER },
 			connectTimeout: duration(CONNECT_TIMEOUT_MS),
 		}),
 	);
 }
 
-function common(name: string, protocol: UpstreamProtocol | null) {
+function common(name: string, protocol: PortProtocol) {
 	return {
 		name,
 		connectTimeout: duration(CONNECT_TIMEOUT_MS),
@@ -118,23 +112,18 @@ function common(name: string, protocol: UpstreamProtocol | null) {
 	};
 }
 
-function protocolOptions(protocol: UpstreamProtocol | null): Record<string, Any> {
-	if (protocol === null) return {};
+function protocolOptions(protocol: PortProtocol): Record<string, Any> {
+	if (protocol === 'tcp') return {};
 	const options = create(HttpProtocolOptionsSchema, {
 		upstreamProtocolOptions: {
 			case: 'explicitHttpConfig',
-			value: {
-				protocolConfig:
-					protocol === 'http2'
-						? { case: 'http2ProtocolOptions', value: {} }
-						: { case: 'httpProtocolOptions', value: {} },
-			},
+			value: { protocolConfig: { case: 'httpProtocolOptions', value: {} } },
 		},
 	});
 	return { [HTTP_OPTIONS]: any(HttpProtocolOptionsSchema, options) };
 }
 
-function mutualTls(service: MeshService, port: ServicePort, protocol: UpstreamProtocol | null): TransportSocket {
+function mutualTls(service: MeshService, port: ServicePort, protocol: PortProtocol): TransportSocket {
 	// Until an instance has said who it is, nobody can be one: a name that no certificate has.
 	const names = service.spiffeIds.length > 0 ? service.spiffeIds : ['spiffe://none'];
 	const context = create(UpstreamTlsContextSchema, {
@@ -144,7 +133,7 @@ function mutualTls(service: MeshService, port: ServicePort, protocol: UpstreamPr
 				tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
 				tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
 			},
-			alpnProtocols: protocol === null ? [] : [protocol === 'http2' ? 'h2' : 'http/1.1'],
+			alpnProtocols: protocol === 'tcp' ? [] : ['http/1.1'],
 			tlsCertificateSdsSecretConfigs: [sdsSecret(IDENTITY_SECRET_NAME)],
 			validationContextType: {
 				case: 'combinedValidationContext',

@@ -9,15 +9,8 @@ import { serviceHost } from './names.ts';
 export const TLS_MODE_LABEL = 'security.istio.io/tlsMode';
 export const TLS_MODE_ISTIO = 'istio';
 
-/** What is spoken on a port. */
-export type PortProtocol =
-	| 'http'
-	/** HTTP/2 from the client to the program, without TLS of theirs: `grpc`, `h2c`. */
-	| 'http2'
-	| 'tcp';
-
-/** What the proxy speaks to the instances of a service. */
-export type UpstreamProtocol = 'http1' | 'http2';
+/** What the proxies do with the traffic of a port: read it as HTTP/1.1, or carry its bytes. */
+export type PortProtocol = 'http' | 'tcp';
 
 export interface MeshService {
 	readonly key: string;
@@ -29,8 +22,6 @@ export interface MeshService {
 	readonly ports: readonly ServicePort[];
 	/** SPIFFE IDs that an instance may have, sorted. */
 	readonly spiffeIds: readonly string[];
-	/** Every instance that is known is behind a sidecar. */
-	readonly allMutualTls: boolean;
 }
 
 /** `previous` is kept where no instance says otherwise, so that a service does not change while it has none. */
@@ -53,7 +44,6 @@ export function meshService(
 		address: service.spec.clusterIP,
 		ports: service.spec.ports,
 		spiffeIds: entries.length === 0 ? (previous?.spiffeIds ?? []) : spiffeIds.sort(),
-		allMutualTls: entries.length === 0 ? (previous?.allMutualTls ?? true) : entries.every(hasMutualTls),
 	};
 }
 
@@ -65,11 +55,11 @@ export function hasMutualTls(entry: WorkloadEntry): boolean {
 export function portProtocol(port: ServicePort): PortProtocol {
 	const word = port.appProtocol ?? port.name?.split('-')[0] ?? 'http';
 	switch (word) {
+		// The sidecars read HTTP/1.1 only: HTTP/2 is carried as it is, inside mutual TLS.
 		case 'grpc':
 		case 'http2':
 		case 'h2c':
 		case 'kubernetes.io/h2c':
-			return 'http2';
 		case 'tcp':
 		case 'tls':
 		case 'https':
@@ -81,9 +71,4 @@ export function portProtocol(port: ServicePort): PortProtocol {
 		default:
 			return 'http';
 	}
-}
-
-/** HTTP/2 where every instance has a sidecar (which speaks what its program does), else what the program speaks. */
-export function upstreamProtocol(service: MeshService, port: ServicePort): UpstreamProtocol {
-	return service.allMutualTls || portProtocol(port) === 'http2' ? 'http2' : 'http1';
 }

@@ -1,6 +1,7 @@
 // Envoy's Cluster, checked and compiled to what the running cluster reads. Everything that is wrong
 // or not supported is found here, before anything of the cluster exists.
 
+import { create } from '@bufbuild/protobuf';
 import { type Any, anyUnpack } from '@bufbuild/protobuf/wkt';
 import type { CircuitBreakers } from '../../generated/envoy/config/cluster/v3/circuit_breaker_pb.ts';
 import {
@@ -12,6 +13,7 @@ import {
 import { RoutingPriority } from '../../generated/envoy/config/core/v3/base_pb.ts';
 import type { ConfigSource } from '../../generated/envoy/config/core/v3/config_source_pb.ts';
 import type { HttpProtocolOptions as CommonOptions } from '../../generated/envoy/config/core/v3/protocol_pb.ts';
+import { ClusterLoadAssignmentSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
 import { HttpProtocolOptionsSchema } from '../../generated/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts';
 import { ConfigError, type ConfigErrorDetail } from '../../std/errors.ts';
 import { durationMs } from '../duration-ms.ts';
@@ -159,10 +161,9 @@ function compileDiscovery(message: Cluster, object: string): DiscoveryConfig {
 }
 
 function assignmentOf(message: Cluster, allowNames: boolean, object: string): AssignmentSpec {
-	if (message.loadAssignment === undefined) {
-		throw new ConfigError({ object, field: 'load_assignment', expected: 'the endpoints of the cluster' });
-	}
-	return compileAssignment(message.loadAssignment, allowNames, object, 'load_assignment');
+	// As in Envoy, a cluster may have no endpoint at all.
+	const assignment = message.loadAssignment ?? create(ClusterLoadAssignmentSchema);
+	return compileAssignment(assignment, allowNames, object, 'load_assignment');
 }
 
 function compileDns(message: Cluster, object: string): DnsSettings {
