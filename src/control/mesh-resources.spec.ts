@@ -54,7 +54,7 @@ describe('a service', () => {
 		const config = secure!.transportSocket!.configType.value!;
 		const tls = anyUnpack(config, UpstreamTlsContextSchema)!;
 		expect(tls.sni).toBe('outbound_.9080_._.reviews.default.svc.cluster.local');
-		expect(tls.commonTlsContext?.alpnProtocols).toEqual(['h2']);
+		expect(tls.commonTlsContext?.alpnProtocols).toEqual(['http/1.1']);
 		const validation = tls.commonTlsContext!.validationContextType;
 		if (validation.case !== 'combinedValidationContext') throw new Error('no combined validation');
 		const sans = validation.value.defaultValidationContext!.matchTypedSubjectAltNames;
