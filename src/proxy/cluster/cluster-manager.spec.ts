@@ -40,7 +40,7 @@ function ports(bed: TestBed, picks = 20, context: PickContext | null = null): nu
 describe('configuration', () => {
 	test.each([
 		['connect_timeout', staticJson(1, { connect_timeout: '0s' })],
-		['load_assignment', {}],
+		['load_assignment', { type: 'LOGICAL_DNS' }],
 		['outlier_detection', staticJson(1, { outlier_detection: {} })],
 		['lb_policy', staticJson(1, { lb_policy: 'RING_HASH' })],
 		['ring_hash_lb_config', staticJson(1, { ring_hash_lb_config: { minimum_ring_size: '1' } })],
@@ -70,6 +70,13 @@ describe('configuration', () => {
 		const add = () => bed.manager.addStatic(clusterMessage(json as JsonObject));
 		expect(add).toThrow(ConfigError);
 		expect(add).toThrow(field);
+	});
+
+	test('a static cluster may have no endpoint, as in Envoy', () => {
+		const bed = new TestBed();
+		bed.manager.addStatic(clusterMessage({}));
+		bed.manager.start(null);
+		expect(bed.manager.get('c')!.pick(null)).toBeNull();
 	});
 
 	test('a name is used once', () => {

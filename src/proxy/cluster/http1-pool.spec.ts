@@ -180,6 +180,7 @@ describe('circuit breakers', () => {
 		server.answer(1);
 		await bed.settle();
 		expect(after.status).toBe(200);
+		expect(bed.metric('upstream_rq_tx_reset')).toBe(0);
 	});
 
 	test('retries are bounded, by number or by budget', async () => {

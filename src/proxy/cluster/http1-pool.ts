@@ -147,12 +147,14 @@ export class Http1Pool implements ConnectionPool, Http1ConnectionOwner {
 		stats.gauges.upstream_rq_active.inc();
 		this.host.counts.requests++;
 		this.host.activeRequests++;
-		const stream = new PooledStream(listener, connection.served > 0, (over) => {
+		const onOver = (over: PooledStream) => {
 			if (connection.current === over) connection.current = null;
 			this.host.activeRequests--;
 			breakers.requests.release();
 			stats.gauges.upstream_rq_active.dec();
-		});
+		};
+		const localResets = stats.counters.upstream_rq_tx_reset;
+		const stream = new PooledStream(listener, connection.served > 0, onOver, localResets);
 		connection.assign(stream);
 		if (this.draining) connection.drain();
 		events.onReady(stream, this.host, connection.tls);

@@ -6,6 +6,7 @@
 import type { HeaderList } from '../../http/headers.ts';
 import type { ClientStream, RequestHead, ResetReason, ResponseHead, ResponseListener } from '../../http/stream.ts';
 import { WeftError } from '../../std/errors.ts';
+import type { Counter } from '../../telemetry/registry.ts';
 
 export class PooledStream implements ClientStream, ResponseListener {
 	/** Set by the pool right after the codec made it. */
@@ -25,6 +26,8 @@ export class PooledStream implements ClientStream, ResponseListener {
 		private readonly listener: ResponseListener,
 		private readonly reused: boolean,
 		private readonly onOver: (stream: PooledStream) => void,
+		/** Local resets before the end are counted here. */
+		private readonly localResets: Counter,
 	) {}
 
 	writeHead(head: RequestHead, end: boolean): void {
@@ -49,6 +52,7 @@ export class PooledStream implements ClientStream, ResponseListener {
 	}
 
 	reset(reason: ResetReason): void {
+		if (!this.over) this.localResets.inc();
 		this.inner.reset(reason);
 		this.finish();
 	}
