@@ -4,6 +4,7 @@
 import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ExitError } from '../app/exit-error.ts';
 import { ConfigError, errorMessage, WeftError } from '../std/errors.ts';
+import { EXIT_INVALID } from './exit-codes.ts';
 
 /** `weft run: LINE` on standard error. */
 export function say(command: string, line: string): void {
@@ -18,6 +19,7 @@ export async function endWith(command: string, work: () => Promise<number>): Pro
 		exitCode = await work();
 	} catch (error) {
 		if (error instanceof ExitError) exitCode = error.exitCode;
+		else if (error instanceof ConfigError) exitCode = EXIT_INVALID;
 		// What a user cannot have caused is told with where it came from.
 		const known = error instanceof ExitError || error instanceof ConfigError || error instanceof WeftError;
 		say(command, known || !(error instanceof Error) ? errorMessage(error) : (error.stack ?? error.message));

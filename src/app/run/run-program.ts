@@ -243,7 +243,10 @@ class Run {
 			env[`WEFT_${name!.toUpperCase().replaceAll('-', '_')}_URL`] ??= `http://${answer.address}:${port}`;
 		}
 		const proxy = `http://${answer.address}:${HTTP_PROXY_PORT}`;
-		return { ...env, HTTP_PROXY: proxy, http_proxy: proxy };
+		// What has an address of its own is not asked for through the proxy; nor is the machine itself.
+		const direct = [env.no_proxy ?? env.NO_PROXY, 'localhost', '127.0.0.1', '::1', answer.address];
+		const noProxy = direct.filter((one) => one !== undefined && one !== '').join(',');
+		return { ...env, HTTP_PROXY: proxy, http_proxy: proxy, NO_PROXY: noProxy, no_proxy: noProxy };
 	}
 }
 

@@ -1,0 +1,329 @@
+// The whole proxy on the simulated network: what depends on time, by moving it.
+
+import { afterEach, describe, expect, test } from 'bun:test';
+import type { Connection, ConnectionHandler } from '../net/network.ts';
+import { SimulatedNetwork } from '../net/simulated-network.ts';
+import { parseBootstrap } from '../proxy/bootstrap.ts';
+import type { HttpFilterFactory } from '../proxy/http-filters/filter.ts';
+import { VirtualClock } from '../std/clock.ts';
+import { logSink } from '../std/log.ts';
+import { SeededRandom } from '../std/random.ts';
+import { MetricRegistry } from '../telemetry/registry.ts';
+import { type RunningProxy, startProxy } from './proxy.ts';
+
+const TYPE = 'type.googleapis.com/envoy.extensions.filters';
+const ROUTER = { name: 'router', typed_config: { '@type': `${TYPE}.http.router.v3.Router` } };
+const PORT = 15080;
+const UPSTREAM_PORT = 15081;
+
+/** One end of a connection, with all it got. */
+class Peer implements ConnectionHandler {
+	text = '';
+	ended = false;
+	closed = false;
+	constructor(private readonly onText: (peer: Peer, connection: Connection) => void = () => {}) {}
+	onConnect(): void {}
+	onData(connection: Connection, bytes: Uint8Array): void {
+		this.text += Buffer.from(bytes).toString('latin1');
+		this.onText(this, connection);
+	}
+	onDrain(): void {}
+	onEnd(connection: Connection): void {
+		this.ended = true;
+		connection.end();
+	}
+	onClose(): void {
+		this.closed = true;
+	}
+}
+
+class World {
+	readonly clock = new VirtualClock();
+	readonly network = new SimulatedNetwork({ seed: 5, clock: this.clock });
+	readonly registry = new MetricRegistry();
+	readonly upstreamRequests: string[] = [];
+	/** Since the last answer, of the last connection that said something. */
+	upstreamText = '';
+	proxy!: RunningProxy;
+
+	/** `answer` null: silence. */
+	async start(
+		manager: object,
+		answer: string | null,
+		more: { filters?: HttpFilterFactory[]; listener?: object } = {},
+	): Promise<void> {
+		this.network.listen({ address: { kind: 'ip', host: '127.0.0.1', port: UPSTREAM_PORT } }, (connection) => {
+			connection.handler = new Peer((peer) => {
+				this.upstreamText = peer.text;
+				if (!peer.text.includes('\r\n\r\n')) return;
+				this.upstreamRequests.push(peer.text);
+				peer.text = '';
+				if (answer !== null) connection.write(Buffer.from(answer));
+			});
+		});
+		const config = {
+			'@type': `${TYPE}.network.http_connection_manager.v3.HttpConnectionManager`,
+			stat_prefix: 's',
+			http_filters: [ROUTER],
+			...manager,
+		};
+		const bootstrap = {
+			static_resources: {
+				listeners: [
+					{
+						name: 'l',
+						address: { socket_address: { address: '127.0.0.1', port_value: PORT } },
+						filter_chains: [{ filters: [{ name: 'http', typed_config: config }] }],
+						...more.listener,
+					},
+				],
+				clusters: [
+					{
+						name: 'up',
+						connect_timeout: '1s',
+						load_assignment: {
+							cluster_name: 'up',
+							endpoints: [
+								{
+									lb_endpoints: [
+										{ endpoint: { address: { socket_address: { address: '127.0.0.1', port_value: UPSTREAM_PORT } } } },
+									],
+								},
+							],
+						},
+					},
+				],
+			},
+		};
+		this.proxy = startProxy({
+			bootstrap: parseBootstrap(JSON.stringify(bootstrap), 'b'),
+			network: this.network,
+			random: new SeededRandom(1),
+			registry: this.registry,
+			httpFilters: more.filters ?? [],
+		});
+		await this.proxy.ready;
+	}
+
+	client(text: string): { peer: Peer; connection: Connection } {
+		const peer = new Peer();
+		const connection = this.network.connect({ address: { kind: 'ip', host: '127.0.0.1', port: PORT } }, peer);
+		connection.write(Buffer.from(text));
+		return { peer, connection };
+	}
+
+	/** In steps, so that what one step brings can be answered in the next. */
+	advance(ms: number): void {
+		const step = Math.max(1, ms / 200);
+		for (let at = 0; at < ms; at += step) this.clock.advance(step);
+	}
+
+	metric(name: string): number {
+		for (const family of this.registry.all()) {
+			if (family.name !== name) continue;
+			let sum = 0;
+			for (const series of family.series()) if ('value' in series.instrument) sum += series.instrument.value;
+			return sum;
+		}
+		return 0;
+	}
+}
+
+function routes(route: object, more: object = {}): object {
+	return {
+		route_config: {
+			name: 'r',
+			virtual_hosts: [
+				{
+					name: 'v',
+					domains: ['*'],
+					routes: [{ match: { prefix: '/' }, route: { cluster: 'up', ...route }, ...more }],
+				},
+			],
+		},
+	};
+}
+
+const GET = 'GET / HTTP/1.1\r\nhost: x\r\n\r\n';
+const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
+
+let world = new World();
+
+afterEach(async () => {
+	await world.proxy.stop();
+	world = new World();
+});
+
+describe('time', () => {
+	test('a route timeout is 504, and the upstream is given up', async () => {
+		await world.start(routes({ timeout: '3s' }), null);
+		const { peer } = world.client(GET);
+		world.advance(2900);
+		expect(peer.text).toBe('');
+		world.advance(200);
+		expect(peer.text).toStartWith('HTTP/1.1 504');
+		expect(peer.text).toEndWith('upstream request timeout');
+		expect(world.metric('envoy_http_downstream_rq_active')).toBe(0);
+	});
+
+	test('a stream on which nothing moves is ended by the stream idle timeout', async () => {
+		await world.start({ ...routes({ timeout: '0s' }), stream_idle_timeout: '5s' }, null);
+		const { peer } = world.client(GET);
+		world.advance(4900);
+		expect(peer.text).toBe('');
+		world.advance(300);
+		expect(peer.text).toStartWith('HTTP/1.1 504');
+		expect(world.metric('envoy_http_downstream_rq_idle_timeout')).toBe(1);
+	});
+
+	test("a route's own idle timeout replaces it", async () => {
+		await world.start({ ...routes({ timeout: '0s', idle_timeout: '20s' }), stream_idle_timeout: '5s' }, null);
+		const { peer } = world.client(GET);
+		world.advance(19_000);
+		expect(peer.text).toBe('');
+		world.advance(2000);
+		expect(peer.text).toStartWith('HTTP/1.1 504');
+	});
+
+	test('a request that does not come to its end is 408', async () => {
+		await world.start({ ...routes({}), request_timeout: '2s' }, null);
+		const { peer } = world.client('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf');
+		world.advance(2500);
+		expect(peer.text).toStartWith('HTTP/1.1 408');
+	});
+
+	test('an idle connection is closed', async () => {
+		await world.start({ ...routes({}), common_http_protocol_options: { idle_timeout: '30s' } }, OK);
+		const { peer } = world.client(GET);
+		world.advance(1000);
+		expect(peer.text).toEndWith('ok');
+		world.advance(28_000);
+		expect(peer.ended).toBe(false);
+		world.advance(3000);
+		expect(peer.ended).toBe(true);
+		expect(world.metric('envoy_listener_downstream_cx_active')).toBe(0);
+	});
+
+	test('a connection has a longest life and a number of requests', async () => {
+		await world.start({ ...routes({}), common_http_protocol_options: { max_connection_duration: '10s' } }, OK);
+		const { peer, connection } = world.client(GET);
+		world.advance(11_000);
+		connection.write(Buffer.from(GET));
+		world.advance(1000);
+		expect(peer.ended).toBe(true);
+	});
+
+	test('a per-try timeout leads to another try within the timeout of all', async () => {
+		await world.start(
+			routes({ timeout: '10s', retry_policy: { retry_on: 'reset', num_retries: 2, per_try_timeout: '1s' } }),
+			null,
+		);
+		const { peer } = world.client(GET);
+		world.advance(6000);
+		expect(world.upstreamRequests.length).toBe(3);
+		expect(peer.text).toStartWith('HTTP/1.1 504');
+	});
+
+	test('an injected delay holds the request back, and its body too', async () => {
+		const fault = {
+			'@type': `${TYPE}.http.fault.v3.HTTPFault`,
+			delay: { fixed_delay: '2s', percentage: { numerator: 100 } },
+		};
+		await world.start({ ...routes({}), http_filters: [{ name: 'fault', typed_config: fault }, ROUTER] }, null);
+		world.client('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nbody');
+		world.advance(1900);
+		expect(world.upstreamRequests).toEqual([]);
+		world.advance(300);
+		expect(world.upstreamRequests.join('') + world.upstreamText).toContain('body');
+		expect(world.metric('envoy_http_fault_active_faults')).toBe(0);
+	});
+
+	test('a client that leaves during a delay gives its place back', async () => {
+		const fault = {
+			'@type': `${TYPE}.http.fault.v3.HTTPFault`,
+			delay: { fixed_delay: '60s', percentage: { numerator: 100 } },
+			max_active_faults: 1,
+		};
+		await world.start({ ...routes({}), http_filters: [{ name: 'fault', typed_config: fault }, ROUTER] }, OK);
+		const first = world.client(GET);
+		world.advance(100);
+		const second = world.client(GET);
+		world.advance(100);
+		expect(second.peer.text).toEndWith('ok');
+		first.connection.reset();
+		world.advance(100);
+		expect(world.metric('envoy_http_fault_active_faults')).toBe(0);
+		expect(world.upstreamRequests.length).toBe(1);
+	});
+});
+
+describe('the hint that a request may be sent again', () => {
+	const hint = (direction: string): object => ({
+		name: 'hint',
+		typed_config: {
+			'@type': 'type.googleapis.com/xds.type.v3.TypedStruct',
+			type_url: 'type.googleapis.com/weft.retry.v1.RetryHint',
+			value: { direction },
+		},
+	});
+
+	test('is set inbound when the program cannot have seen the request', async () => {
+		await world.start({ ...routes({ cluster: 'absent' }), http_filters: [hint('inbound'), ROUTER] }, OK);
+		const { peer } = world.client('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n');
+		world.advance(100);
+		expect(peer.text).toContain('x-weft-retry: safe');
+	});
+
+	test('is not set for what the program answered or may have done', async () => {
+		await world.start({ ...routes({ timeout: '1s' }), http_filters: [hint('inbound'), ROUTER] }, null);
+		const { peer } = world.client(GET);
+		world.advance(1500);
+		expect(peer.text).toStartWith('HTTP/1.1 504');
+		expect(peer.text).not.toContain('x-weft-retry');
+	});
+
+	test('is taken from the program, and from what the caller sees', async () => {
+		const forged = 'HTTP/1.1 503 No\r\nx-weft-retry: safe\r\ncontent-length: 0\r\n\r\n';
+		await world.start({ ...routes({}), http_filters: [hint('outbound'), ROUTER] }, forged);
+		const { peer } = world.client(GET);
+		world.advance(100);
+		expect(peer.text).toStartWith('HTTP/1.1 503');
+		expect(peer.text).not.toContain('x-weft-retry');
+	});
+});
+
+test('a fault of ours closes one connection and no other', async () => {
+	const broken: HttpFilterFactory = {
+		typeUrl: 'type.googleapis.com/test.Broken',
+		compile: (_config, context) => ({
+			name: context.name,
+			onRequestHead: (exchange) => {
+				if (exchange.requestHead.path === '/broken') throw new Error('a bug');
+				return 'continue';
+			},
+			onResponseHead: (exchange) => {
+				if (exchange.requestHead.path === '/late') throw new Error('a late bug');
+			},
+		}),
+	};
+	const filter = {
+		name: 'broken',
+		typed_config: { '@type': 'type.googleapis.com/xds.type.v3.TypedStruct', type_url: broken.typeUrl },
+	};
+	await world.start({ ...routes({}), http_filters: [filter, ROUTER] }, OK, { filters: [broken] });
+	const level = logSink.level;
+	logSink.level = 'off';
+	const good = world.client(GET);
+	const bad = world.client('GET /broken HTTP/1.1\r\nhost: x\r\n\r\n');
+	const late = world.client('GET /late HTTP/1.1\r\nhost: x\r\n\r\n');
+	world.advance(500);
+	logSink.level = level;
+	expect(bad.peer.closed).toBe(true);
+	expect(late.peer.closed || late.peer.ended).toBe(true);
+	expect(good.peer.text).toEndWith('ok');
+	good.connection.write(Buffer.from(GET));
+	world.advance(500);
+	expect(good.peer.text.split('200 OK').length).toBe(3);
+	expect(world.metric('weft_http_connection_faults_total')).toBe(1);
+	expect(world.metric('envoy_http_downstream_rq_active')).toBe(0);
+});

@@ -1,0 +1,63 @@
+// The page that lists what of Envoy's configuration the proxy takes, made of the tables by which it
+// refuses the rest.
+
+import { ACCESS_LOG_FIELDS } from '../proxy/access-log/compile-access-log.ts';
+import { BOOTSTRAP_FIELDS } from '../proxy/bootstrap-fields.ts';
+import { CLUSTER_FIELDS } from '../proxy/cluster/cluster-fields.ts';
+import type { SupportedFields } from '../proxy/field-check.ts';
+import { operatorNames } from '../proxy/format/operators.ts';
+import { FAULT_FIELDS } from '../proxy/http-filters/fault.ts';
+import { ROUTER_FIELDS } from '../proxy/http-filters/router.ts';
+import { LISTENER_FIELDS } from '../proxy/listener/listener-fields.ts';
+import { HTTP_FIELDS } from '../proxy/network-filters/http-fields.ts';
+import { TCP_PROXY_FIELDS } from '../proxy/network-filters/tcp-proxy.ts';
+import { ROUTE_FIELDS } from '../proxy/route/route-fields.ts';
+import { TLS_FIELDS } from '../proxy/tls/tls-fields.ts';
+
+const SECTIONS: readonly (readonly [string, SupportedFields])[] = [
+	['Bootstrap', BOOTSTRAP_FIELDS],
+	['Listeners', LISTENER_FIELDS],
+	['HTTP connection manager', HTTP_FIELDS],
+	['Routes', ROUTE_FIELDS],
+	['Router filter', ROUTER_FIELDS],
+	['Fault filter', FAULT_FIELDS],
+	['TCP proxy', TCP_PROXY_FIELDS],
+	['Access logs', ACCESS_LOG_FIELDS],
+	['Clusters and endpoints', CLUSTER_FIELDS],
+	['TLS and secrets', TLS_FIELDS],
+];
+
+const HEAD = `# Supported Envoy configuration
+
+\`weft proxy\` takes Envoy v3 bootstraps and xDS resources. What follows is read, or accepted because it changes
+nothing for users (tuning of Envoy's own machinery). Any other field that is set is refused: the bootstrap with an
+error, an xDS resource with a NACK that names the field; the last good state stays in force.
+
+This page is made by \`scripts/bun scripts/supported-fields.ts\` from the tables that the proxy checks by.
+`;
+
+export function supportedFieldsText(): string {
+	const parts = [HEAD];
+	const shown = new Map<string, string>();
+	for (const [title, fields] of SECTIONS) {
+		const rows: string[] = [];
+		for (const name of Object.keys(fields).sort()) {
+			const list = fields[name]!;
+			const text =
+				list === '*'
+					? 'all fields'
+					: [...list]
+							.sort()
+							.map((field) => `\`${field}\``)
+							.join(', ');
+			// A message that another section shows in the same way is not repeated.
+			if (shown.get(name) === text) continue;
+			shown.set(name, text);
+			rows.push(`| \`${name}\` | ${text} |`);
+		}
+		if (rows.length > 0) parts.push(`## ${title}\n\n| Message | Fields |\n|---|---|\n${rows.join('\n')}\n`);
+	}
+	const operators = operatorNames().map((name) => `\`%${name}%\``);
+	parts.push(`## Command operators\n\nIn access logs and header values: ${operators.join(', ')}.\n`);
+	return parts.join('\n');
+}
