@@ -55,7 +55,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
 	try {
 		return new ComposedSidecar(options, agent);
 	} catch (error) {
-		agent?.stop();
+		void agent?.stop();
 		throw error;
 	}
 }
@@ -134,7 +134,7 @@ class ComposedSidecar implements Sidecar {
 		await this.proxy.drain(deadlineMs);
 		this.reports?.stop();
 		await this.proxy.stop();
-		this.agent?.stop();
+		await this.agent?.stop();
 		this.admin?.close();
 	}
 

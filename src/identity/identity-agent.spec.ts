@@ -49,6 +49,7 @@ let authority: CertificateAuthority;
 let client: FakeClient;
 let failures: WeftError[];
 let logged: string[];
+const agents: IdentityAgent[] = [];
 const { write } = logSink;
 
 beforeEach(async () => {
@@ -61,13 +62,14 @@ beforeEach(async () => {
 	failures = [];
 });
 
-afterEach(() => {
+afterEach(async () => {
+	await Promise.all(agents.splice(0).map((agent) => agent.stop()));
 	logSink.write = write;
 	rmSync(directory, { recursive: true, force: true });
 });
 
 function agentWith(joinToken: string | null, random = new SeededRandom(1), validityMs?: number): IdentityAgent {
-	return new IdentityAgent({
+	const agent = new IdentityAgent({
 		spiffeId: ID,
 		client,
 		joinToken,
@@ -78,6 +80,8 @@ function agentWith(joinToken: string | null, random = new SeededRandom(1), valid
 		validityMs,
 		onFailed: (error) => failures.push(error),
 	});
+	agents.push(agent);
+	return agent;
 }
 
 /** The next identity that the agent tells of, not counting the present one. */

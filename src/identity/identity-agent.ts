@@ -63,6 +63,7 @@ export class IdentityAgent implements IdentitySource {
 	private state: State = { kind: 'idle' };
 	private token: string | null;
 	private attempts = 0;
+	private saving: Promise<void> = Promise.resolve();
 	private readonly subscribers = new Set<(identity: WorkloadIdentity) => void>();
 
 	constructor(private readonly options: IdentityAgentOptions) {
@@ -99,10 +100,11 @@ export class IdentityAgent implements IdentitySource {
 		else await this.obtain(saved);
 	}
 
-	/** No callback follows. */
-	stop(): void {
+	/** No callback follows. Resolves when what was being saved is. */
+	stop(): Promise<void> {
 		this.subscribers.clear();
 		this.setState({ kind: 'stopped' });
+		return this.saving;
 	}
 
 	private async loadSaved(): Promise<WorkloadIdentity | null> {
@@ -140,7 +142,8 @@ export class IdentityAgent implements IdentitySource {
 			spiffe_id: identity.spiffeId,
 			not_after: new Date(identity.notAfterMs).toISOString(),
 		});
-		await this.save(identity);
+		this.saving = this.save(identity);
+		await this.saving;
 	}
 
 	private onAttemptFailed(error: unknown, credential: SigningCredential, fallback: WorkloadIdentity | null): void {
