@@ -141,18 +141,23 @@ function removeInternalHeaders(headers: HeaderList, edge: boolean): void {
 	}
 }
 
-/** A version 4 UUID of the proxy's own randomness: unique, not secret. */
+const HEX_BYTES: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
+/** A version 4 UUID (RFC 9562) of the proxy's own randomness: unique, not secret. */
 function requestId(random: Random): string {
-	const a = hex8(random);
-	const b = hex8(random);
-	const c = hex8(random);
-	const d = hex8(random);
-	const variant = '89ab'[random.below(4)];
-	return `${a}-${b.slice(0, 4)}-4${b.slice(5)}-${variant}${c.slice(1, 4)}-${c.slice(4)}${d}`;
+	const a = random.below(0x1_0000_0000);
+	const b = random.below(0x1_0000_0000);
+	const c = random.below(0x1_0000_0000);
+	const d = random.below(0x1_0000_0000);
+	return (
+		`${hexByte(a, 24)}${hexByte(a, 16)}${hexByte(a, 8)}${hexByte(a, 0)}-${hexByte(b, 24)}${hexByte(b, 16)}-` +
+		`${HEX_BYTES[0x40 | ((b >>> 8) & 0x0f)]!}${hexByte(b, 0)}-${HEX_BYTES[0x80 | ((c >>> 24) & 0x3f)]!}${hexByte(c, 16)}-` +
+		`${hexByte(c, 8)}${hexByte(c, 0)}${hexByte(d, 24)}${hexByte(d, 16)}${hexByte(d, 8)}${hexByte(d, 0)}`
+	);
 }
 
-function hex8(random: Random): string {
-	return random.below(0x1_0000_0000).toString(16).padStart(8, '0');
+function hexByte(word: number, shift: number): string {
+	return HEX_BYTES[(word >>> shift) & 0xff]!;
 }
 
 function stripPort(exchange: Exchange, any: boolean): void {
