@@ -77,7 +77,7 @@ interface TypeState {
 }
 
 const BACKOFF_FIRST_MS = 500;
-const BACKOFF_MAX_MS = 30_000;
+const BACKOFF_MAX_MS = 5_000;
 const RESTORE_AFTER_MS = 1000;
 const CLOSE_GRACE_MS = 1000;
 const ERROR_DETAIL_CHARACTERS_MAX = 4096;

@@ -127,14 +127,15 @@ function listenTcp(
 
 function listenUnix(path: string, handler: ApiHandler): Bun.Server<undefined> {
 	try {
-		return withSocketFile(path, 0o600, () =>
-			Bun.serve({
-				unix: path,
-				maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
-				fetch: (request, server) => handler.answer(request, 'unix', server),
-				error: errorResponse,
-			}),
-		);
+		const options: Parameters<typeof Bun.serve>[0] = {
+			unix: path,
+			maxRequestBodySize: REQUEST_BODY_BYTES_MAX,
+			fetch: (request: Request, server: Bun.Server<undefined>) => handler.answer(request, 'unix', server),
+			error: errorResponse,
+		};
+		// Not in Bun's types for unix sockets, but heeded: its default of 10 s ends watches, which `timeout` cannot stop here.
+		Object.assign(options, { idleTimeout: 0 });
+		return withSocketFile(path, 0o600, () => Bun.serve(options) as Bun.Server<undefined>);
 	} catch (error) {
 		throw listenError(error, path);
 	}
