@@ -18,7 +18,7 @@ import type { Route } from '../route/route.ts';
 import { ResponseFlag } from '../stream-info.ts';
 import type { HttpSettings } from './http-settings.ts';
 import { localReplyHead } from './local-reply.ts';
-import { prepareRequest, REQUEST_OK } from './prepare-request.ts';
+import { appendVia, prepareRequest, REQUEST_OK } from './prepare-request.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -188,6 +188,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		else if (settings.serverHeader === 'append_if_absent' && getHeader(head.headers, 'server') === undefined) {
 			head.headers.push('server', settings.serverName);
 		}
+		if (settings.via !== '') appendVia(head.headers, settings.via);
 		if (settings.requestIdInResponse) this.echoRequestId(head);
 		const hooks = settings.filters.responseHead;
 		for (let i = 0; i < hooks.length; i++) {

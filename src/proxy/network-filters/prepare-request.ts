@@ -29,18 +29,21 @@ export function prepareRequest(exchange: Exchange, settings: HttpSettings, local
 		else if (!settings.upgrades.has(upgrade)) return refused(403, 'upgrade_failed');
 	}
 	if (settings.underscores !== 'allow' && !underscoresAllowed(head.headers, settings.underscores === 'drop')) {
-		return refused(400, 'http1.unexpected_underscore');
+		return { ...refused(400, 'http1.unexpected_underscore'), body: 'Bad Request' };
 	}
 	if (settings.stripPort !== 'no') stripPort(exchange, settings.stripPort === 'any');
 	const path = preparePath(head, settings);
 	if (path !== null) return path;
 	identifyClient(exchange, settings);
-	if (settings.via !== '') {
-		const via = getHeaderJoined(head.headers, 'via');
-		setHeader(head.headers, 'via', via === undefined ? settings.via : `${via},${settings.via}`);
-	}
+	if (settings.via !== '') appendVia(head.headers, settings.via);
 	forwardClientCertificate(exchange, settings, localUriSan);
 	return REQUEST_OK;
+}
+
+/** RFC 9110 §7.6.3. */
+export function appendVia(headers: HeaderList, via: string): void {
+	const before = getHeaderJoined(headers, 'via');
+	setHeader(headers, 'via', before === undefined ? via : `${before}, ${via}`);
 }
 
 function refused(status: number, details: string): RefusedRequest {
@@ -71,6 +74,7 @@ function identifyClient(exchange: Exchange, settings: HttpSettings): void {
 	let client = peer;
 	let single: boolean;
 	if (settings.useRemoteAddress) {
+		// Envoy appends its node's own address in place of a loopback one; a loopback address says what is so.
 		single = forwarded === undefined;
 		if (settings.trustedHops > 0) client = hopFromEnd(forwarded, settings.trustedHops - 1)?.host ?? peer;
 		if (!settings.skipForwardedForAppend && peer !== '') {
