@@ -23,7 +23,7 @@ interface Options {
 }
 
 function parseOptions(words: readonly string[]): Options {
-	const options = { scripted: false, rate: 30, data: join(tmpdir(), `weft-demo-${process.getuid?.() ?? 0}`) };
+	const options = { scripted: false, rate: 40, data: join(tmpdir(), `weft-demo-${process.getuid?.() ?? 0}`) };
 	for (let i = 0; i < words.length; i++) {
 		if (words[i] === '--scripted') options.scripted = true;
 		else if (words[i] === '--rate' && Number(words[i + 1]) > 0) options.rate = Number(words[++i]);

@@ -19,11 +19,15 @@ function subtract(now: Readonly<Record<string, number>>, before: Readonly<Record
 
 export class LoadObserver {
 	totals = NOTHING;
+	/** Median of the orders that ended in the last second, milliseconds; null when none did. */
+	orderP50Ms: number | null = null;
 	private waiting: (() => void)[] = [];
 
 	readonly onLine = (line: string): void => {
 		if (!line.startsWith('{')) return;
-		this.totals = (JSON.parse(line) as { totals: LoadTotals }).totals;
+		const report = JSON.parse(line) as { totals: LoadTotals; orderP50Ms?: number | null };
+		this.totals = report.totals;
+		this.orderP50Ms = report.orderP50Ms ?? null;
 		const ready = this.waiting;
 		this.waiting = [];
 		for (const wake of ready) wake();
@@ -32,6 +36,16 @@ export class LoadObserver {
 	/** The next report, one second away at most while the generator runs. */
 	next(): Promise<void> {
 		return new Promise((resolve) => this.waiting.push(resolve));
+	}
+
+	/** Whether within `limitMs` a second comes whose orders took a median for which `holds`. */
+	async ordersTake(holds: (p50Ms: number) => boolean, limitMs: number): Promise<number | null> {
+		const end = performance.now() + limitMs;
+		while (performance.now() < end) {
+			await Promise.race([this.next(), Bun.sleep(limitMs)]);
+			if (this.orderP50Ms !== null && holds(this.orderP50Ms)) return this.orderP50Ms;
+		}
+		return null;
 	}
 
 	/** What comes in from now until at least `pages` pages were read, or `limitMs` is over. */

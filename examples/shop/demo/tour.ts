@@ -103,18 +103,20 @@ async function killOne(mesh: DemoMesh, load: LoadObserver): Promise<Observation>
 
 async function delay(mesh: DemoMesh, load: LoadObserver): Promise<Observation> {
 	const before = load.totals.failed;
-	const p50 = (now: Awaited<ReturnType<DemoMesh['snapshot']>>) =>
-		now.edges.find((edge) => edge.destination.service === 'payments')?.traffic.p50Ms ?? 0;
+	const calm = (await load.ordersTake(() => true, 5000)) ?? 0;
 	await mesh.cli('apply', '--wait', '-f', manifest('payments-delay.yaml'));
-	const slow = await mesh.waitFor((now) => p50(now) > 250, 12_000);
-	const slowMs = slow === null ? p50(await mesh.snapshot()) : p50(slow);
+	const slow = await load.ordersTake((ms) => ms > calm + 300, 6000);
 	await mesh.cli('delete', '-f', manifest('payments-delay.yaml'));
-	const calmAgain = await mesh.waitFor((now) => p50(now) < 250, 14_000);
+	const again = await load.ordersTake((ms) => ms < 300, 6000);
 	const failed = load.totals.failed - before;
 	return {
-		ok: slow !== null && calmAgain !== null && failed === 0,
-		observed: `median of payments ${slowMs.toFixed(0)} ms, ${calmAgain === null ? 'and still slow' : `then ${p50(calmAgain).toFixed(0)} ms`}; ${failed} failed`,
+		ok: slow !== null && again !== null && failed === 0,
+		observed: `an order took ${ms(calm)}, with the delay ${ms(slow)}, without it ${ms(again)}; ${failed} failed`,
 	};
+}
+
+function ms(value: number | null): string {
+	return value === null ? 'not what was expected' : `${value.toFixed(0)} ms`;
 }
 
 async function restartControlPlane(mesh: DemoMesh, load: LoadObserver, sidecarCount: number): Promise<Observation> {

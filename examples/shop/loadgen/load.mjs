@@ -1,5 +1,6 @@
 // Steady load on the shop, as an open loop: a request every 1/RATE s whether or not earlier ones
-// are back. Prints one JSON line a second and a last one with the totals (`"total": true`).
+// are back. Prints one JSON line a second (latencies of pages, and of orders apart) and a last one
+// with the totals (`"total": true`).
 //
 //   node load.mjs [--url http://storefront:8080] [--rate 20] [--duration SECONDS]
 //
@@ -18,7 +19,15 @@ const durationS = Number(option('duration', '0'));
 const users = ['ada', 'grace', 'joseph', 'anni'];
 const agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
 const total = { sent: 0, done: 0, failed: 0, products: {}, reviews: {}, failures: [] };
-let second = { done: 0, failed: 0, latencies: [] };
+const emptySecond = () => ({ done: 0, failed: 0, latencies: [], orderLatencies: [] });
+let second = emptySecond();
+
+/** Null when there is nothing to tell of. */
+function quantile(latencies, share) {
+	if (latencies.length === 0) return null;
+	latencies.sort((a, b) => a - b);
+	return Number(latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))].toFixed(1));
+}
 
 function send(number) {
 	const user = users[number % users.length];
@@ -32,7 +41,7 @@ function send(number) {
 		over = true;
 		total.done++;
 		second.done++;
-		second.latencies.push(performance.now() - started);
+		(isOrder ? second.orderLatencies : second.latencies).push(performance.now() - started);
 		if (problem !== null) {
 			total.failed++;
 			second.failed++;
@@ -76,12 +85,14 @@ const pump = setInterval(() => {
 	if (durationS > 0 && performance.now() - begin >= durationS * 1000) stop();
 }, 5);
 const report = setInterval(() => {
-	const { done, failed, latencies } = second;
-	second = { done: 0, failed: 0, latencies: [] };
-	latencies.sort((a, b) => a - b);
-	const at = (share) =>
-		Number((latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0).toFixed(1));
-	console.log(JSON.stringify({ done, failed, p50Ms: at(0.5), p99Ms: at(0.99), totals: total }));
+	const { done, failed, latencies, orderLatencies } = second;
+	second = emptySecond();
+	const figures = {
+		p50Ms: quantile(latencies, 0.5),
+		p99Ms: quantile(latencies, 0.99),
+		orderP50Ms: quantile(orderLatencies, 0.5),
+	};
+	console.log(JSON.stringify({ done, failed, ...figures, totals: total }));
 }, 1000);
 
 function stop() {
