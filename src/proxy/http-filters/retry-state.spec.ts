@@ -10,7 +10,6 @@ function policy(retryOn: string, more: Partial<RetryPolicy> = {}): RetryPolicy {
 		retryOn: parseRetryOn(retryOn),
 		retriesMax: 2,
 		perTryTimeoutMs: 0,
-		perTryIdleTimeoutMs: 0,
 		retriableStatusCodes: [429],
 		retriableHeaders: [{ name: 'x-weft-retry', test: (value) => value === 'safe' }],
 		retriableRequestHeaders: [],

@@ -38,7 +38,6 @@ const NO_POLICY: RetryPolicy = {
 	retryOn: 0,
 	retriesMax: 1,
 	perTryTimeoutMs: 0,
-	perTryIdleTimeoutMs: 0,
 	retriableStatusCodes: [],
 	retriableHeaders: [],
 	retriableRequestHeaders: [],

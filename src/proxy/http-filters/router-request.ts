@@ -144,7 +144,7 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		}
 		if (this.attempt !== attempt || this.over) return;
 		if (trailers !== null) stream.writeTrailers(trailers);
-		if (this.kept !== null && this.kept.overLimit) this.giveUpRetries();
+		if (this.kept?.overLimit === true) this.giveUpRetries();
 		if (this.retry === null) this.kept = null;
 		if (!wantsMore && !requestDone) exchange.holdRequest(PauseReason.upstreamFull);
 		exchange.releaseRequest(PauseReason.upstreamPending);

@@ -44,6 +44,6 @@ export const LISTENER_FIELDS: SupportedFields = {
 	[`${CORE}.TransportSocket`]: ['name', 'typed_config'],
 	[`${CORE}.Address`]: ['socket_address', 'pipe'],
 	[`${CORE}.Pipe`]: ['path', 'mode'],
-	[`${CORE}.SocketAddress`]: ['protocol', 'address', 'port_value', 'ipv4_compat', 'network_namespace_filepath'],
+	[`${CORE}.SocketAddress`]: ['protocol', 'address', 'port_value', 'network_namespace_filepath'],
 	[`${CORE}.CidrRange`]: '*',
 };

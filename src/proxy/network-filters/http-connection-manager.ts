@@ -38,6 +38,16 @@ export function compileHttpConnectionManager(config: TypedConfig, context: Netwo
 	if (message.codecType !== CodecType.AUTO && message.codecType !== CodecType.HTTP1) {
 		throw config.error('codec_type', CodecType[message.codecType], 'AUTO or HTTP1: weft does not serve others yet');
 	}
+	if (message.streamErrorOnInvalidHttpMessage === true) {
+		throw config.error(
+			'stream_error_on_invalid_http_message',
+			'true',
+			'false: a malformed message closes its connection',
+		);
+	}
+	if (message.httpProtocolOptions?.allowAbsoluteUrl === false) {
+		throw config.error('http_protocol_options.allow_absolute_url', 'false', 'true: absolute targets are always taken');
+	}
 	if (message.statPrefix === '') throw config.error('stat_prefix', undefined, 'a name for its statistics');
 	const routes = routeSource(message, config, context);
 	try {

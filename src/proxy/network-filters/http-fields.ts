@@ -44,11 +44,10 @@ export const HTTP_FIELDS: SupportedFields = {
 		'path_with_escaped_slashes_action',
 		'strip_matching_host_port',
 		'strip_any_host_port',
-		// What a malformed message does to its connection: always closed on HTTP/1.1, as Envoy's default.
+		// Only false: a malformed message always closes its connection.
 		'stream_error_on_invalid_http_message',
-		'flush_access_log_on_new_request',
 	],
-	[`${HCM}.HttpConnectionManager.InternalAddressConfig`]: ['cidr_ranges', 'unix_sockets'],
+	[`${HCM}.HttpConnectionManager.InternalAddressConfig`]: ['cidr_ranges'],
 	[`${HCM}.HttpConnectionManager.SetCurrentClientCertDetails`]: ['subject', 'dns', 'uri'],
 	[`${HCM}.HttpConnectionManager.UpgradeConfig`]: ['upgrade_type', 'enabled'],
 	[`${HCM}.Rds`]: ['config_source', 'route_config_name'],
@@ -62,11 +61,11 @@ export const HTTP_FIELDS: SupportedFields = {
 		'max_requests_per_connection',
 	],
 	[`${CORE}.Http1ProtocolOptions`]: [
+		// Only true, Envoy's default.
 		'allow_absolute_url',
 		'accept_http_10',
 		'default_host_for_http_10',
 		'enable_trailers',
-		'override_stream_error_on_invalid_http_message',
 		'use_balsa_parser',
 	],
 	[`${CORE}.CidrRange`]: '*',

@@ -53,8 +53,6 @@ export interface RetryPolicy {
 	readonly retriesMax: number;
 	/** 0: only the route's timeout holds. */
 	readonly perTryTimeoutMs: number;
-	/** Upstream silence within one try; 0: none. */
-	readonly perTryIdleTimeoutMs: number;
 	readonly retriableStatusCodes: readonly number[];
 	readonly retriableHeaders: readonly HeaderMatcher[];
 	/** The request must match one of these to be retried at all; empty: every request. */
@@ -112,7 +110,6 @@ export function compileRetryPolicy(config: RetryPolicyConfig, object: string, fi
 		retryOn,
 		retriesMax: config.numRetries ?? 1,
 		perTryTimeoutMs: durationMs(config.perTryTimeout) ?? 0,
-		perTryIdleTimeoutMs: durationMs(config.perTryIdleTimeout) ?? 0,
 		retriableStatusCodes: config.retriableStatusCodes,
 		retriableHeaders: compileHeaderMatchers(config.retriableHeaders, object, `${field}.retriable_headers`),
 		retriableRequestHeaders: compileHeaderMatchers(

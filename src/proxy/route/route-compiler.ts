@@ -61,6 +61,9 @@ class Compiler {
 
 	compile(): RouteTable {
 		const config = this.config;
+		if (config.validateClusters === true) {
+			this.wrong('validate_clusters', 'true', 'false or nothing: a cluster is looked up when a request comes');
+		}
 		const level = this.level(config, '');
 		const seen = new Map<string, string>();
 		const names = new Set<string>();

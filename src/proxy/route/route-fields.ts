@@ -17,7 +17,7 @@ export const ROUTE_FIELDS: SupportedFields = {
 		'name',
 		'virtual_hosts',
 		...HEADERS,
-		// Clusters that are not there yet are looked up when a request comes.
+		// Only false: clusters that are not there yet are looked up when a request comes.
 		'validate_clusters',
 		'max_direct_response_body_size_bytes',
 		'ignore_port_in_host_matching',
@@ -46,7 +46,6 @@ export const ROUTE_FIELDS: SupportedFields = {
 		'decorator',
 		...HEADERS,
 		'per_request_buffer_limit_bytes',
-		'stat_prefix',
 	],
 	[`${ROUTE}.RouteMatch`]: [
 		'prefix',
@@ -96,7 +95,6 @@ export const ROUTE_FIELDS: SupportedFields = {
 		'retry_on',
 		'num_retries',
 		'per_try_timeout',
-		'per_try_idle_timeout',
 		'retry_host_predicate',
 		'host_selection_retry_max_attempts',
 		'retriable_status_codes',
