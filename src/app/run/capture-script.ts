@@ -4,6 +4,10 @@
 // Namespaces live and die with it: nothing has a name, nothing is left behind.
 //
 //   unshare ─▶ sh: mounts, routes, rules ─▶ [unshare: own user again] ─▶ setpriv ─▶ sh: ready, go ─▶ program
+//
+// In `transparent` capture setpriv also takes away the capabilities by which a program of root could
+// undo what was set up, and the control plane's data directory cannot be seen: as root, the program
+// would read keys there, and speak to sockets that ask for no more than the user.
 
 import { shellQuoted } from './tools.ts';
 
@@ -14,7 +18,7 @@ export interface Tools {
 	/** One of the two is there for `transparent`. */
 	readonly nft: string | null;
 	readonly iptables: string | null;
-	/** Null: the program outlives a `weft run` that was killed. */
+	/** Null: the program outlives a `weft run` that was killed, and keeps its capabilities. */
 	readonly setpriv: string | null;
 }
 
@@ -25,6 +29,10 @@ export interface TransparentScript {
 	readonly hostsFile: string;
 	/** Null: the machine has no /etc/resolv.conf to put it over. */
 	readonly resolvFile: string | null;
+	/** Directories that the program finds empty. */
+	readonly hidden: readonly string[];
+	/** Numbers of the capabilities that it loses for good (`UNDOING_CAPABILITIES`). */
+	readonly droppedCapabilities: readonly number[];
 }
 
 export interface LoopbackScript {
@@ -45,6 +53,13 @@ export type CaptureScript = TransparentScript | LoopbackScript | ExplicitScript;
 /** What the script's own failures exit with. */
 export const SETUP_FAILED = 125;
 
+/**
+ * By each of these a program could leave the namespace, change its rules, or get at what is hidden
+ * (capabilities(7)): DAC_READ_SEARCH (opens files by handle), NET_ADMIN, NET_RAW, SYS_MODULE, SYS_RAWIO,
+ * SYS_PTRACE (other processes' namespaces and files), SYS_ADMIN, MKNOD (disks), PERFMON, BPF, CHECKPOINT_RESTORE.
+ */
+export const UNDOING_CAPABILITIES: readonly number[] = [2, 12, 13, 16, 17, 19, 21, 27, 38, 39, 40];
+
 /** The words to spawn, before the program's own. */
 export function captureCommand(script: CaptureScript): string[] {
 	switch (script.kind) {
@@ -61,14 +76,16 @@ export function captureCommand(script: CaptureScript): string[] {
 			return [tools.unshare, '--user', '--map-root-user', '--mount', '--', ...sh(setup(mounts, next))];
 		}
 		case 'transparent': {
-			const { tools, hostsFile, resolvFile, capturePort } = script;
+			const { tools, hostsFile, resolvFile, capturePort, hidden, droppedCapabilities } = script;
 			const steps = [
 				bindMount(tools.mount, hostsFile, '/etc/hosts'),
 				...(resolvFile === null ? [] : [bindMount(tools.mount, resolvFile, '/etc/resolv.conf')]),
+				// After what is bound from there.
+				...hidden.map((directory) => hide(tools.mount, directory)),
 				...routes(tools.ip),
 				...(tools.nft !== null ? nftRules(tools.nft, capturePort) : iptablesRules(tools.iptables!, capturePort)),
 			];
-			const last = `exec ${waitThenRun(tools.setpriv)}`;
+			const last = `exec ${waitThenRun(tools.setpriv, droppedCapabilities)}`;
 			return [tools.unshare, '--net', '--mount', '--', ...sh(setup(steps.join(' &&\n'), last))];
 		}
 	}
@@ -84,7 +101,7 @@ function setup(steps: string, next: string): string {
 }
 
 /** The signal at the parent's death is asked for before `go`, so that no moment is left in which it is missed. */
-function waitThenRun(setpriv: string | null): string {
+function waitThenRun(setpriv: string | null, droppedCapabilities: readonly number[] = []): string {
 	const wait = [
 		"printf 'ready\\n' >&3",
 		`read -r word <&3 && [ "$word" = go ] || exit ${SETUP_FAILED}`,
@@ -92,7 +109,15 @@ function waitThenRun(setpriv: string | null): string {
 		'exec "$@"',
 	].join('\n');
 	const run = `/bin/sh -c ${shellQuoted(wait)} weft-run "$@"`;
-	return setpriv === null ? run : `${shellQuoted(setpriv)} --pdeathsig KILL -- ${run}`;
+	if (setpriv === null) return run;
+	const dropped = droppedCapabilities.map((number) => `-cap_${number}`).join(',');
+	// What is inheritable would survive the bounding set.
+	const drop = dropped === '' ? '' : ` --bounding-set ${dropped} --inh-caps=-all --ambient-caps=-all`;
+	return `${shellQuoted(setpriv)} --pdeathsig KILL${drop} -- ${run}`;
+}
+
+function hide(mount: string, directory: string): string {
+	return `${shellQuoted(mount)} -t tmpfs -o ro,mode=0,size=4k weft ${shellQuoted(directory)}`;
 }
 
 function bindMount(mount: string, from: string, to: string): string {

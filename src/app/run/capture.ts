@@ -4,7 +4,7 @@
 import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import type { CaptureMode } from '../../xds/node-metadata.ts';
 import { ExitError } from '../exit-error.ts';
-import type { CaptureScript, Tools } from './capture-script.ts';
+import { type CaptureScript, type Tools, UNDOING_CAPABILITIES } from './capture-script.ts';
 import { CaptureError, HeldProgram } from './held-program.ts';
 import { findTool } from './tools.ts';
 
@@ -16,6 +16,8 @@ export interface CaptureOptions {
 	/** Files that exist and are bound over the machine's. */
 	readonly hostsFile: string;
 	readonly resolvFile: string;
+	/** Directories that the program must not see, in `transparent` capture. */
+	readonly hidden: readonly string[];
 	readonly command: readonly string[];
 	readonly env: (mode: CaptureMode) => Readonly<Record<string, string | undefined>>;
 }
@@ -48,7 +50,8 @@ export async function prepareCapture(options: CaptureOptions): Promise<Capture> 
 				command: options.command,
 				env: options.env(mode),
 			});
-			return held(mode, program, options.wanted === 'auto' ? chosenBecause(mode, reasons) : 'as asked for');
+			const reason = options.wanted === 'auto' ? chosenBecause(mode, reasons) : 'as asked for';
+			return held(mode, program, mode === 'transparent' ? `${reason}${transparentLimit()}` : reason);
 		} catch (error) {
 			if (!(error instanceof CaptureError)) throw error;
 			reasons.push(`no ${mode} capture: ${error.message}`);
@@ -64,6 +67,10 @@ function automatic(options: CaptureOptions): CaptureMode[] {
 function chosenBecause(mode: CaptureMode, reasons: readonly string[]): string {
 	if (reasons.length > 0) return reasons.join('; ');
 	return mode === 'transparent' ? 'privileged: nothing gets round the sidecar' : 'chosen automatically';
+}
+
+function transparentLimit(): string {
+	return findTool('setpriv') === null ? ', but a program of root can undo it: setpriv is not installed' : '';
 }
 
 function held(mode: CaptureMode, program: HeldProgram, reason: string): Capture {
@@ -106,13 +113,27 @@ function scriptFor(mode: CaptureMode, options: CaptureOptions): CaptureScript {
 		writeFileSync(options.resolvFile, 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n', { mode: 0o644 });
 		resolvFile = options.resolvFile;
 	}
-	return { kind: 'transparent', tools, capturePort, hostsFile, resolvFile };
+	const droppedCapabilities = UNDOING_CAPABILITIES.filter((number) => number <= lastCapability());
+	return {
+		kind: 'transparent',
+		tools,
+		capturePort,
+		hostsFile,
+		resolvFile,
+		hidden: options.hidden,
+		droppedCapabilities,
+	};
 }
 
 function required(name: string): string {
 	const file = findTool(name);
 	if (file === null) throw new CaptureError(`${name} is not installed`);
 	return file;
+}
+
+/** The kernel's highest; setpriv refuses those beyond. */
+function lastCapability(): number {
+	return Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'utf8'));
 }
 
 /** Of the effective set (capabilities(7)). */

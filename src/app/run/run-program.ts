@@ -75,6 +75,7 @@ class Run {
 			capturePort: this.capturePort(),
 			hostsFile: directory.hosts,
 			resolvFile: directory.resolv,
+			hidden: [options.paths.directory, ...directory.elsewhere],
 			command: options.command,
 			env: (mode) => this.programEnv(mode),
 		});

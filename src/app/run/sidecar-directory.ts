@@ -28,6 +28,11 @@ export class SidecarDirectory {
 		this.adminSocket = this.shortDirectory === null ? socket : join(this.shortDirectory, 'admin.sock');
 	}
 
+	/** Where the admin socket is, besides `path`. */
+	get elsewhere(): readonly string[] {
+		return this.shortDirectory === null ? [] : [this.shortDirectory];
+	}
+
 	/** `parent` is made where it is missing. What is left of an earlier one of this name is removed. */
 	static create(parent: string, instance: string): SidecarDirectory {
 		mkdirSync(parent, { recursive: true, mode: 0o700 });
