@@ -21,6 +21,7 @@ import { HttpFilterRegistry } from '../proxy/http-filters/filter-registry.ts';
 import { meshTelemetryFactory } from '../proxy/http-filters/mesh-telemetry.ts';
 import { retryHintFilterFactory } from '../proxy/http-filters/retry-hint.ts';
 import { ListenerManager } from '../proxy/listener/listener-manager.ts';
+import { ownWorkload } from '../proxy/mesh-telemetry/own-workload.ts';
 import type { TcpSessionFilterFactory } from '../proxy/network-filters/tcp-session-filter.ts';
 import { RouteConfigs } from '../proxy/route/route-configs.ts';
 import { SecretManager } from '../proxy/tls/secret-manager.ts';
@@ -139,7 +140,7 @@ class ComposedProxy implements RunningProxy {
 		const filters = new HttpFilterRegistry([
 			faultFilterFactory,
 			retryHintFilterFactory,
-			meshTelemetryFactory,
+			meshTelemetryFactory(ownWorkload(bootstrap.node)),
 			...(options.httpFilters ?? []),
 		]);
 		this.routes = new RouteConfigs(this.sources, filters.compileRouteConfig, clock);

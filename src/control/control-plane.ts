@@ -13,6 +13,7 @@ import { CertificateService, type SigningAuthority } from './certificates.ts';
 import { ConnectedProxies } from './connected-proxies.ts';
 import { GrpcServer } from './grpc-server.ts';
 import { registerHealthService } from './health-service.ts';
+import type { InstanceGrants } from './instance-grants.ts';
 import { MeshResources } from './mesh-resources.ts';
 import type { ProxyView } from './mesh-view.ts';
 import { type MetricsSink, registerMetricsService } from './metrics-service.ts';
@@ -32,6 +33,8 @@ export interface ControlPlaneOptions {
 	readonly clock: Clock;
 	readonly authority: SigningAuthority;
 	readonly tokens: Pick<JoinTokens, 'redeem'>;
+	/** See `RegistryOptions.grants`. */
+	readonly grants?: InstanceGrants;
 	/** The gRPC door. Port 0: any free one. */
 	readonly listen: { readonly address: string; readonly port: number };
 	/** Takes what sidecars measure. Default: nobody, and the service is not there. */
@@ -51,11 +54,11 @@ export class ControlPlane {
 	private stopped = false;
 
 	constructor(private readonly options: ControlPlaneOptions) {
-		const { store, objects, clock, authority, tokens, listen, metrics } = options;
+		const { store, objects, clock, authority, tokens, grants, listen, metrics } = options;
 		this.model = new MeshModel(store, clock, (change) => this.onModelChange(change));
 		this.resources = new MeshResources(this.model, authority.trustDomain);
 		this.certificates = new CertificateService({ authority, tokens });
-		this.registry = new Registry({ objects, model: this.model, clock });
+		this.registry = new Registry({ objects, model: this.model, clock, grants });
 		this.proxies = new ConnectedProxies({
 			model: this.model,
 			resources: this.resources,
@@ -90,7 +93,9 @@ export class ControlPlane {
 		registerHealthService(this.grpc.server, this.grpc.authenticate, (node, healthy, detail) => {
 			this.registry.reportHealth(node, healthy, detail);
 		});
-		if (metrics !== undefined) registerMetricsService(this.grpc.server, this.grpc.authenticate, metrics);
+		if (metrics !== undefined) {
+			registerMetricsService(this.grpc.server, this.grpc.authenticate, metrics, (node) => this.registry.check(node));
+		}
 	}
 
 	/** Returns where the gRPC door is. @throws WeftError `address_in_use`, `listen_failed` */

@@ -3,6 +3,7 @@ import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { SERVICE } from '../config/service.ts';
 import { WORKLOAD_ENTRY } from '../config/workload-entry.ts';
 import { UpstreamTlsContextSchema } from '../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
+import type { WeftNodeMetadata } from '../xds/node-metadata.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/type-urls.ts';
 import { sidecarNode, TestMesh } from './testing-mesh.ts';
 
@@ -200,10 +201,38 @@ describe('the view of a sidecar', () => {
 		const mesh = await TestMesh.start(yaml);
 		const one = mesh.open(sidecarNode());
 		const two = mesh.open(sidecarNode({ name: 'other' }));
-		for (const type of [CLUSTER_TYPE, ENDPOINT_TYPE, ROUTE_TYPE]) {
+		for (const type of [CLUSTER_TYPE, ENDPOINT_TYPE, ROUTE_TYPE, LISTENER_TYPE]) {
 			expect(one.view.get(type, REVIEWS)).toBe(two.view.get(type, REVIEWS)!);
 		}
-		expect(one.view.get(LISTENER_TYPE, REVIEWS)).not.toBe(two.view.get(LISTENER_TYPE, REVIEWS));
+	});
+
+	test('sidecars that are captured alike share their listeners', async () => {
+		const mesh = await TestMesh.start(yaml);
+		const listener = (weft: Partial<WeftNodeMetadata>, name = 'client', agent = 'weft') =>
+			mesh.open(sidecarNode({ name, agent, weft })).view.get(LISTENER_TYPE, REVIEWS)!;
+		const transparent = listener({ capture: 'transparent' });
+		expect(transparent).toBeDefined();
+		expect(listener({ capture: 'transparent', address: '127.128.16.0', outboundBase: '127.128.16.0' }, 'other')).toBe(
+			transparent,
+		);
+		expect(listener({ capture: 'loopback' })).not.toBe(transparent);
+		expect(listener({ outboundBase: '127.128.16.0' }).version).not.toBe(listener({}).version);
+		expect(listener({ capture: 'transparent' }, 'client', 'envoy').version).not.toBe(transparent.version);
+	});
+
+	test('shared listeners follow the mesh until the last sidecar has left', async () => {
+		const mesh = await TestMesh.start(yaml);
+		const one = mesh.open(sidecarNode());
+		const two = mesh.open(sidecarNode({ name: 'other' }));
+		one.view.close();
+		await mesh.apply(service('ratings'));
+		expect(one.takeChanges()).toEqual([]);
+		const ratings = 'outbound|9080||ratings.default.svc.cluster.local';
+		expect(two.takeChanges()).toContain(`listener ${ratings}`);
+		expect(two.names(LISTENER_TYPE)).toContain(ratings);
+		two.view.close();
+		await mesh.apply(service('details'));
+		expect(mesh.open(sidecarNode()).names(LISTENER_TYPE)).toContain('outbound|9080||details.default.svc.cluster.local');
 	});
 
 	test('a sidecar that has left hears nothing', async () => {

@@ -1,17 +1,17 @@
 // From the model to what each sidecar sees: compiles what a change touches, once for all sidecars
 // that see the same, into layers, and tells the streams which names to look at. Work grows with
-// what changed: a service port is compiled once per dialect, a listener once per profile.
+// what changed: a service port is compiled once per dialect, a listener once per dialect and capture.
 
 import type { ServicePort } from '../config/service.ts';
 import type { EncodedResource, ResourceChanges } from '../xds/resource-view.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/type-urls.ts';
 import type { RouteContext } from './compile/backend.ts';
 import { compileBlackHoleCluster, compileInboundCluster, compileOutboundCluster } from './compile/cluster.ts';
-import type { MeshIdentity } from './compile/connection-manager.ts';
 import { compileEndpoints } from './compile/endpoint.ts';
 import { compileOutboundListener, compileOwnListeners } from './compile/listener.ts';
 import { type MeshService, meshService, portProtocol } from './compile/mesh-service.ts';
 import { BLACK_HOLE_CLUSTER, HTTP_PROXY_ROUTES, outboundName } from './compile/names.ts';
+import { type OutboundProfile, outboundProfile, profileKey } from './compile/outbound-profile.ts';
 import {
 	appliesToPort,
 	compilePortRoutes,
@@ -26,9 +26,9 @@ import { LayeredView, ResourceLayer } from './resource-layer.ts';
 import { programAddress, type SidecarNode } from './sidecar-node.ts';
 
 /** Outbound listeners that all sidecars of one profile share. */
-interface Profile {
+interface OutboundListeners {
 	readonly layer: ResourceLayer;
-	readonly mesh: MeshIdentity;
+	readonly profile: OutboundProfile;
 	users: number;
 }
 
@@ -54,8 +54,6 @@ export interface SidecarView extends LayeredView {
 
 interface OpenView {
 	readonly view: LayeredView;
-	readonly own: ResourceLayer;
-	readonly mesh: MeshIdentity;
 	readonly onChange: (changes: ResourceChanges) => void;
 }
 
@@ -67,7 +65,7 @@ export class MeshResources {
 		{ layer: new ResourceLayer(), dialect: 'envoy' },
 	];
 	private readonly namespaces = new Map<string, NamespaceRoutes>();
-	private readonly profiles = new Map<string, Profile>();
+	private readonly outbound = new Map<string, OutboundListeners>();
 	private readonly views = new Set<OpenView>();
 	/** Names of the resources of each service, to remove what it no longer has. */
 	private readonly portNames = new Map<string, ReadonlySet<string>>();
@@ -90,38 +88,31 @@ export class MeshResources {
 
 	/** Compiles what the change touches, then tells every view that sees some of it. */
 	apply(change: MeshChange): void {
-		const inbound = new Set<string>();
 		for (const key of new Set([...change.services, ...change.endpoints]))
 			this.applyService(key, change.services.has(key));
 		for (const key of change.routes) this.applyRoutes(key);
 		if (change.routes.size > 0) for (const routes of this.namespaces.values()) this.applyProxyRoutes(routes);
-		for (const key of change.services) inbound.add(key.slice(0, key.indexOf('/')));
-		if (inbound.size > 0) {
-			for (const { own, mesh } of this.views) if (inbound.has(mesh.node.namespace)) this.compileOwn(own, mesh);
-		}
 		this.notify();
 	}
 
 	/** What this sidecar sees, from now on. `onChange` is never called within this call. */
 	open(node: SidecarNode, onChange: (changes: ResourceChanges) => void): SidecarView {
-		const mesh = { node, trustDomain: this.trustDomain };
-		const own = new ResourceLayer();
-		this.compileOwn(own, mesh);
+		const own = this.compileOwn(node);
 		const namespace = this.openNamespace(node);
-		const profile = this.openProfile(mesh);
+		const outbound = this.openOutbound(node);
 		const shared = this.dialects.find(({ dialect }) => dialect === node.dialect)!.layer;
-		const layers = [own, namespace.layer, ...(profile === null ? [] : [profile.layer]), shared, this.endpoints];
-		for (const layer of [own, namespace.layer, profile?.layer]) layer?.takeChanges();
+		const layers = [own, namespace.layer, ...(outbound === null ? [] : [outbound.layer]), shared, this.endpoints];
+		for (const layer of [own, namespace.layer, outbound?.layer]) layer?.takeChanges();
 		const view = new LayeredView(layers);
-		const open: OpenView = { view, own, mesh, onChange };
+		const open: OpenView = { view, onChange };
 		this.views.add(open);
 		const close = () => {
 			if (!this.views.delete(open)) return;
 			namespace.users -= 1;
 			if (namespace.users === 0) this.namespaces.delete(namespaceKey(node));
-			if (profile === null) return;
-			profile.users -= 1;
-			if (profile.users === 0) this.profiles.delete(profileKey(node));
+			if (outbound === null) return;
+			outbound.users -= 1;
+			if (outbound.users === 0) this.outbound.delete(profileKey(outbound.profile));
 		};
 		return Object.assign(view, { node, close });
 	}
@@ -135,8 +126,7 @@ export class MeshResources {
 		take(this.endpoints);
 		for (const { layer } of this.dialects) take(layer);
 		for (const { layer } of this.namespaces.values()) take(layer);
-		for (const { layer } of this.profiles.values()) take(layer);
-		for (const { own } of this.views) take(own);
+		for (const { layer } of this.outbound.values()) take(layer);
 		if (changes.size === 0) return;
 		for (const { view, onChange } of [...this.views]) {
 			const seen = view.layers.map((layer) => changes.get(layer)).filter((one) => one !== undefined);
@@ -161,7 +151,7 @@ export class MeshResources {
 			this.endpoints.set(ENDPOINT_TYPE, name, compileEndpoints(mesh, port, entries));
 			const cluster = compileOutboundCluster(mesh, port);
 			for (const { layer } of this.dialects) layer.set(CLUSTER_TYPE, name, cluster);
-			if (serviceChanged) for (const profile of this.profiles.values()) this.compileListener(profile, mesh, port);
+			if (serviceChanged) for (const outbound of this.outbound.values()) this.compileListener(outbound, mesh, port);
 		}
 		if (serviceChanged) this.removePorts(key, names);
 	}
@@ -175,14 +165,14 @@ export class MeshResources {
 				layer.set(ROUTE_TYPE, name, null);
 			}
 			for (const { layer } of this.namespaces.values()) layer.set(ROUTE_TYPE, name, null);
-			for (const { layer } of this.profiles.values()) layer.set(LISTENER_TYPE, name, null);
+			for (const { layer } of this.outbound.values()) layer.set(LISTENER_TYPE, name, null);
 		}
 		if (present.size === 0) this.portNames.delete(key);
 		else this.portNames.set(key, present);
 	}
 
-	private compileListener({ layer, mesh }: Profile, service: MeshService, port: ServicePort): void {
-		layer.set(LISTENER_TYPE, outboundName(port.port, service.host), compileOutboundListener(service, port, mesh));
+	private compileListener({ layer, profile }: OutboundListeners, service: MeshService, port: ServicePort): void {
+		layer.set(LISTENER_TYPE, outboundName(port.port, service.host), compileOutboundListener(service, port, profile));
 	}
 
 	/** Routes of a service: those of its own namespace count for every client, others for clients of theirs. */
@@ -257,14 +247,19 @@ export class MeshResources {
 		return this.model;
 	}
 
-	private compileOwn(layer: ResourceLayer, mesh: MeshIdentity): void {
-		const { weft } = mesh.node;
-		if (weft === null) return;
-		for (const listener of compileOwnListeners(mesh)) layer.set(LISTENER_TYPE, listener.name, listener);
+	/** What no other sidecar has, and no change of the mesh touches. */
+	private compileOwn(node: SidecarNode): ResourceLayer {
+		const layer = new ResourceLayer();
+		const { weft } = node;
+		if (weft === null) return layer;
+		for (const listener of compileOwnListeners({ node, trustDomain: this.trustDomain })) {
+			layer.set(LISTENER_TYPE, listener.name, listener);
+		}
 		for (const { port, protocol } of weft.ports) {
 			const cluster = compileInboundCluster(port, protocol, weft.networkNamespace ?? '', programAddress(weft));
 			layer.set(CLUSTER_TYPE, cluster.name, cluster);
 		}
+		return layer;
 	}
 
 	private openNamespace(node: SidecarNode): NamespaceRoutes {
@@ -288,19 +283,20 @@ export class MeshResources {
 		return routes;
 	}
 
-	private openProfile(mesh: MeshIdentity): Profile | null {
-		if (mesh.node.weft === null) return null;
-		const key = profileKey(mesh.node);
-		let profile = this.profiles.get(key);
-		if (profile === undefined) {
-			profile = { layer: new ResourceLayer(), mesh, users: 0 };
-			this.profiles.set(key, profile);
+	private openOutbound(node: SidecarNode): OutboundListeners | null {
+		const profile = outboundProfile(node);
+		if (profile === null) return null;
+		const key = profileKey(profile);
+		let outbound = this.outbound.get(key);
+		if (outbound === undefined) {
+			outbound = { layer: new ResourceLayer(), profile, users: 0 };
+			this.outbound.set(key, outbound);
 			for (const service of this.services.values()) {
-				for (const port of service.ports) this.compileListener(profile, service, port);
+				for (const port of service.ports) this.compileListener(outbound, service, port);
 			}
 		}
-		profile.users += 1;
-		return profile;
+		outbound.users += 1;
+		return outbound;
 	}
 }
 
@@ -320,13 +316,6 @@ function effectiveRoutes(
 
 function namespaceKey(node: SidecarNode): string {
 	return `${node.dialect}/${node.namespace}/${node.weft?.capture === 'explicit'}`;
-}
-
-/** Everything of a node that its outbound listeners are compiled from. */
-function profileKey(node: SidecarNode): string {
-	const { dialect, namespace, serviceAccount, workload, app, version, weft } = node;
-	const place = weft?.capture === 'transparent' ? '' : `${weft?.outboundBase ?? ''} ${weft?.address ?? ''}`;
-	return JSON.stringify([dialect, namespace, serviceAccount, workload, app, version, weft?.capture, place]);
 }
 
 function union(all: readonly ResourceChanges[]): ResourceChanges {

@@ -27,11 +27,12 @@ export interface MetricsSink {
 
 type MetricsCall = ServerReadableStream<StreamMetricsMessage, StreamMetricsResponse>;
 
-/** `authenticate` throws WeftError `unauthenticated`. */
+/** `authenticate` throws WeftError `unauthenticated`, `check` `permission_denied` for a node that is not what it says. */
 export function registerMetricsService(
 	server: Server,
 	authenticate: (call: AuthenticatedCall) => StreamPeer,
 	sink: MetricsSink,
+	check: (node: SidecarNode) => void = () => {},
 ): void {
 	server.addService(serviceDefinition(MetricsServiceDescription), {
 		streamMetrics: (call: MetricsCall, callback: sendUnaryData<StreamMetricsResponse>) => {
@@ -66,7 +67,9 @@ export function registerMetricsService(
 						const named = message.identifier?.node;
 						if (named === undefined)
 							throw new WeftError('invalid_node', 'the first message must carry identifier.node');
-						node = readSidecarNode(named, peer);
+						const read = readSidecarNode(named, peer);
+						check(read);
+						node = read;
 					}
 					sink.onMetrics(node, message.envoyMetrics);
 				} catch (error) {

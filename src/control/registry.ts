@@ -17,6 +17,7 @@ import { errorMessage, WeftError } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
 import { HEALTH_CHECK_ANNOTATION, WORKLOAD_ANNOTATION } from './compile/endpoint.ts';
 import { TLS_MODE_ISTIO, TLS_MODE_LABEL } from './compile/mesh-service.ts';
+import { checkGranted, type InstanceGrants } from './instance-grants.ts';
 import type { MeshModel } from './model.ts';
 import type { SidecarNode } from './sidecar-node.ts';
 
@@ -45,6 +46,8 @@ export interface RegistryOptions {
 	readonly objects: ObjectStore;
 	readonly model: MeshModel;
 	readonly clock: Clock;
+	/** What instances may say that they are. Default: what their certificate's account bears out. */
+	readonly grants?: InstanceGrants;
 }
 
 export class Registry {
@@ -68,10 +71,11 @@ export class Registry {
 		await Promise.all([...this.instances.values()].map((instance) => instance.writes));
 	}
 
-	/** @throws WeftError `permission_denied` when the name is another's */
-	connect(node: SidecarNode): Registration {
+	/** @throws WeftError `permission_denied` when the node says that it is what it did not join as, or the name is another's */
+	check(node: SidecarNode): void {
 		const { weft, namespace } = node;
-		if (weft === null) return { close: () => {} };
+		if (weft === null) return;
+		if (this.options.grants !== undefined) checkGranted(node, this.options.grants);
 		const present = this.options.model.workloadEntries.get(`${namespace}/${weft.instance}`);
 		if (present !== undefined && (!isManaged(present) || present.spec.serviceAccount !== node.serviceAccount)) {
 			throw new WeftError(
@@ -80,6 +84,13 @@ export class Registry {
 				{ origin: 'downstream' },
 			);
 		}
+	}
+
+	/** @throws WeftError `permission_denied`, as `check` */
+	connect(node: SidecarNode): Registration {
+		const { weft, namespace } = node;
+		if (weft === null) return { close: () => {} };
+		this.check(node);
 		const instance = this.instance(namespace, weft.instance);
 		instance.connections += 1;
 		instance.grace?.cancel();
@@ -97,12 +108,17 @@ export class Registry {
 		};
 	}
 
-	/** What the instance's health check says. */
+	/** What the instance's health check says. Of one that is not connected, nothing is taken. @throws as `check` */
 	reportHealth(node: SidecarNode, healthy: boolean, detail: string): void {
 		const { weft, namespace } = node;
 		if (weft === null) return;
-		this.write(this.instance(namespace, weft.instance), async () => {
+		this.check(node);
+		const instance = this.instances.get(`${namespace}/${weft.instance}`);
+		if (instance === undefined || instance.connections === 0) return;
+		this.write(instance, async () => {
 			await this.options.objects.updateStatus(WORKLOAD_ENTRY, namespace, weft.instance, (entry) => {
+				// The account is of the connection's certificate: no workload speaks of another's instance.
+				if (!isManaged(entry) || entry.spec.serviceAccount !== node.serviceAccount) return null;
 				const before = entry.status?.conditions?.find(({ type }) => type === 'Healthy');
 				const status = healthy ? 'True' : 'False';
 				if (before?.status === status) return null;

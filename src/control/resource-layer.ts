@@ -3,7 +3,7 @@
 //
 //   view of a sidecar:  own listeners and clusters        one per sidecar
 //                       routes of its namespace           one per dialect and namespace
-//                       outbound listeners                one per listener profile
+//                       outbound listeners                one per dialect, capture and, where it counts, address
 //                       clusters, routes                  one per dialect
 //                       endpoints                         one
 

@@ -7,7 +7,12 @@ import { dnsSubdomain, labels, port as portSchema } from '../config/schema.ts';
 import type { Node } from '../generated/envoy/config/core/v3/base_pb.ts';
 import { parseWorkloadSpiffeId } from '../identity/spiffe.ts';
 import { WeftError } from '../std/errors.ts';
-import type { SidecarNodeMetadata, WeftNodeMetadata } from '../xds/node-metadata.ts';
+import {
+	canonicalRevision,
+	canonicalService,
+	type SidecarNodeMetadata,
+	type WeftNodeMetadata,
+} from '../xds/node-metadata.ts';
 import type { StreamPeer } from '../xds/resource-view.ts';
 import type { Dialect } from './compile/route.ts';
 
@@ -109,8 +114,8 @@ export function readSidecarNode(node: Node, peer: StreamPeer): SidecarNode {
 		serviceAccount: metadata.SERVICE_ACCOUNT,
 		workload: metadata.WORKLOAD_NAME,
 		labels: metadata.LABELS,
-		app: metadata.LABELS['service.istio.io/canonical-name'] ?? metadata.LABELS.app ?? metadata.WORKLOAD_NAME,
-		version: metadata.LABELS['service.istio.io/canonical-revision'] ?? metadata.LABELS.version ?? 'latest',
+		app: canonicalService(metadata.LABELS, metadata.WORKLOAD_NAME),
+		version: canonicalRevision(metadata.LABELS),
 		weft: metadata.WEFT ?? null,
 	};
 }

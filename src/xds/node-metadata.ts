@@ -1,6 +1,7 @@
 // What a sidecar says of itself in `node.metadata` when it connects: Istio's keys where Istio has
 // them, weft's own under `WEFT`. The control plane registers the workload and compiles its view
-// from this; everything in it is checked against the identity of the connection.
+// from this, and the sidecar's own telemetry says of itself what is here; the control plane checks all
+// of it against the identity of the connection.
 
 export type CaptureMode =
 	/** A network namespace whose outbound connections are all redirected to the sidecar. */
@@ -55,6 +56,16 @@ export interface SidecarNodeMetadata {
 	readonly LABELS: Readonly<Record<string, string>>;
 	readonly MESH_ID: string;
 	readonly WEFT: WeftNodeMetadata;
+}
+
+/** Istio's canonical service of a workload: the `app` of telemetry. */
+export function canonicalService(labels: Readonly<Record<string, string>>, workload: string): string {
+	return labels['service.istio.io/canonical-name'] ?? labels.app ?? workload;
+}
+
+/** Istio's canonical revision of a workload: the `version` of telemetry. */
+export function canonicalRevision(labels: Readonly<Record<string, string>>): string {
+	return labels['service.istio.io/canonical-revision'] ?? labels.version ?? 'latest';
 }
 
 export const CAPTURE_PORT_DEFAULT = 15001;

@@ -26,7 +26,7 @@ const hosts = Array.from(
 function compile(struct: JsonObject): Required<HttpFilter> {
 	const config = { typeUrl: '', struct: () => struct, object: 'bench', field: '' } as unknown as FilterConfig;
 	const context = { name: 'bench', slot: 0, registry: new MetricRegistry() } as unknown as FilterContext;
-	return meshTelemetryFactory.compile(config, context) as Required<HttpFilter>;
+	return meshTelemetryFactory({}).compile(config, context) as Required<HttpFilter>;
 }
 
 function exchangeWith(headers: string[]): Exchange {

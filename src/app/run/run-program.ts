@@ -9,7 +9,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { serviceIndex } from '../../config/service.ts';
-import { explicitLocalPort } from '../../control/compile/listener.ts';
+import { explicitLocalPort } from '../../control/compile/outbound-profile.ts';
 import type { Clock } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';

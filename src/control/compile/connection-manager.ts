@@ -11,28 +11,22 @@ import {
 	type HttpFilter,
 	HttpFilterSchema,
 } from '../../generated/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts';
-import type { SidecarNode } from '../sidecar-node.ts';
 import { adsSource, any, duration, typedStruct } from './messages.ts';
 import { inboundClusterName } from './names.ts';
+import type { Dialect } from './route.ts';
 import { FAULT_FILTER } from './route-filters.ts';
-
-/** Whose listeners are compiled. */
-export interface MeshIdentity {
-	readonly node: SidecarNode;
-	readonly trustDomain: string;
-}
 
 export type Reporter = 'source' | 'destination';
 
 export interface ConnectionManagerOptions {
-	readonly mesh: MeshIdentity;
+	readonly dialect: Dialect;
 	readonly reporter: Reporter;
 	readonly statPrefix: string;
 	/** Name of a route configuration that ADS brings, or the routes themselves. */
 	readonly routes: string | RouteConfiguration;
 }
 
-export function httpConnectionManager({ mesh, reporter, statPrefix, routes }: ConnectionManagerOptions): Filter {
+export function httpConnectionManager({ dialect, reporter, statPrefix, routes }: ConnectionManagerOptions): Filter {
 	const manager = create(HttpConnectionManagerSchema, {
 		codecType: CodecType.AUTO,
 		statPrefix,
@@ -40,7 +34,7 @@ export function httpConnectionManager({ mesh, reporter, statPrefix, routes }: Co
 			typeof routes === 'string'
 				? { case: 'rds', value: { routeConfigName: routes, configSource: adsSource() } }
 				: { case: 'routeConfig', value: routes },
-		httpFilters: httpFilters(mesh, reporter),
+		httpFilters: httpFilters(dialect, reporter),
 		// Long polls and event streams may be silent; the route's own timeouts are what users set.
 		streamIdleTimeout: duration(0),
 		// Programs see the path as it was sent, but in its one normal form, so that routes cannot be got round.
@@ -76,21 +70,14 @@ export function inboundRoutes(port: number): RouteConfiguration {
 	});
 }
 
-function httpFilters({ node, trustDomain }: MeshIdentity, reporter: Reporter): HttpFilter[] {
+function httpFilters(dialect: Dialect, reporter: Reporter): HttpFilter[] {
 	const filters: HttpFilter[] = [];
-	if (node.dialect === 'weft') {
+	if (dialect === 'weft') {
 		filters.push(
 			httpFilter(
 				'weft.filters.http.mesh_telemetry',
-				typedStruct('weft.telemetry.v1.MeshTelemetry', {
-					reporter,
-					workload: node.workload,
-					namespace: node.namespace,
-					app: node.app,
-					version: node.version,
-					serviceAccount: node.serviceAccount,
-					trustDomain,
-				}),
+				// Whose sidecar it is, it knows itself: so this is the same for all of them.
+				typedStruct('weft.telemetry.v1.MeshTelemetry', { reporter }),
 			),
 			httpFilter(
 				'weft.filters.http.retry_hint',

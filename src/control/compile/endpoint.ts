@@ -5,6 +5,7 @@ import { MANAGED_BY_LABEL, WEFT_RUN } from '../../config/object.ts';
 import type { ServicePort } from '../../config/service.ts';
 import { type LbEndpoint, LbEndpointSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_components_pb.ts';
 import { ClusterLoadAssignmentSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
+import { canonicalRevision, canonicalService } from '../../xds/node-metadata.ts';
 import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts';
 import { ENDPOINT_TYPE } from '../../xds/type-urls.ts';
 import type { WorkloadEntry } from '../mesh-kinds.ts';
@@ -73,8 +74,8 @@ export function instancePort(entry: WorkloadEntry, port: ServicePort): number | 
 function lbEndpoint(entry: WorkloadEntry, port: number): LbEndpoint {
 	const { metadata, spec } = entry;
 	const workload = metadata.annotations?.[WORKLOAD_ANNOTATION] ?? metadata.name;
-	const app = spec.labels['service.istio.io/canonical-name'] ?? spec.labels.app ?? workload;
-	const revision = spec.labels['service.istio.io/canonical-revision'] ?? spec.labels.version ?? 'latest';
+	const app = canonicalService(spec.labels, workload);
+	const revision = canonicalRevision(spec.labels);
 	return create(LbEndpointSchema, {
 		hostIdentifier: { case: 'endpoint', value: { address: socketAddress(spec.address, port) } },
 		loadBalancingWeight: spec.weight,

@@ -1,8 +1,8 @@
-// Listeners of one sidecar: outbound ones by how its program's traffic is captured, inbound ones
-// for its program's ports (mutual TLS), and its published doors (plain, loopback).
+// Listeners: outbound ones, the same for all sidecars of a profile, and a sidecar's own: capture,
+// inbound ones for its program's ports (mutual TLS), its published doors (plain, loopback).
 
 import { create, toBinary } from '@bufbuild/protobuf';
-import { type ServicePort, serviceIndex } from '../../config/service.ts';
+import type { ServicePort } from '../../config/service.ts';
 import { TrafficDirection } from '../../generated/envoy/config/core/v3/base_pb.ts';
 import {
 	type Filter,
@@ -17,7 +17,7 @@ import { CAPTURE_PORT_DEFAULT } from '../../xds/node-metadata.ts';
 import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts';
 import { LISTENER_TYPE, ROUTE_TYPE } from '../../xds/type-urls.ts';
 import type { SidecarNode } from '../sidecar-node.ts';
-import { httpConnectionManager, inboundRoutes, type MeshIdentity } from './connection-manager.ts';
+import { httpConnectionManager, inboundRoutes } from './connection-manager.ts';
 import { type MeshService, portProtocol } from './mesh-service.ts';
 import { any, duration, socketAddress } from './messages.ts';
 import { requiredMutualTls } from './mutual-tls.ts';
@@ -30,32 +30,28 @@ import {
 	outboundName,
 	publishListenerName,
 } from './names.ts';
+import { type OutboundProfile, outboundAddress } from './outbound-profile.ts';
+import type { Dialect } from './route.ts';
 
-/** A block of loopback addresses of an instance, docs/architecture.md "Addresses on one machine". */
-const LOOPBACK_BLOCK = 2048;
-/** `explicit`: service n has this local port + n, on the instance's address. */
-export const LOCAL_PORT_BASE = 20_000;
-
-interface ListenAddress {
-	readonly host: string;
-	readonly port: number;
-	/** False: only reached through the capture listener. */
-	readonly bound: boolean;
+/** Whose own listeners are compiled. */
+export interface MeshIdentity {
+	readonly node: SidecarNode;
+	readonly trustDomain: string;
 }
 
-/** Null: this sidecar cannot listen for it (the service has no address, or none in this capture's range). */
+/** Null: sidecars of this profile cannot listen for it (the service has no address, or none in this capture's range). */
 export function compileOutboundListener(
 	service: MeshService,
 	port: ServicePort,
-	mesh: MeshIdentity,
+	profile: OutboundProfile,
 ): EncodedResource | null {
-	const address = outboundAddress(service, port, mesh.node);
+	const address = outboundAddress(service, port, profile);
 	if (address === null) return null;
 	const name = outboundName(port.port, service.host);
 	const tcp = portProtocol(port) === 'tcp';
 	const filter = tcp
 		? tcpProxy(name, name)
-		: httpConnectionManager({ mesh, reporter: 'source', statPrefix: name, routes: name });
+		: httpConnectionManager({ dialect: profile.dialect, reporter: 'source', statPrefix: name, routes: name });
 	const listener = create(ListenerSchema, {
 		name,
 		address: socketAddress(address.host, address.port),
@@ -68,18 +64,18 @@ export function compileOutboundListener(
 
 /** The listeners of a sidecar that no service port has: capture or HTTP proxy, inbound, published. */
 export function compileOwnListeners(mesh: MeshIdentity): EncodedResource[] {
-	const { weft } = mesh.node;
+	const { weft, dialect } = mesh.node;
 	if (weft === null) return [];
 	const listeners: EncodedResource[] = [];
 	if (weft.capture === 'transparent') {
 		listeners.push(captureListener(weft.capturePort ?? CAPTURE_PORT_DEFAULT, weft.networkNamespace ?? ''));
 	}
 	if (weft.capture === 'explicit' && weft.httpProxyPort !== undefined) {
-		listeners.push(httpProxyListener(weft.address, weft.httpProxyPort, mesh));
+		listeners.push(httpProxyListener(weft.address, weft.httpProxyPort, dialect));
 	}
 	for (const { port, protocol } of weft.ports) {
 		const address = socketAddress(weft.address, weft.inboundPorts?.[String(port)] ?? port);
-		const chain = inboundChain(port, protocol, mesh);
+		const chain = inboundChain(port, protocol, dialect);
 		chain.transportSocket = requiredMutualTls(mesh.trustDomain, protocol === 'http');
 		const name = inboundListenerName(port);
 		listeners.push(
@@ -97,43 +93,12 @@ export function compileOwnListeners(mesh: MeshIdentity): EncodedResource[] {
 					name: publishListenerName(address, port),
 					address: socketAddress(address, port),
 					trafficDirection: TrafficDirection.INBOUND,
-					filterChains: [inboundChain(targetPort, target.protocol, mesh)],
+					filterChains: [inboundChain(targetPort, target.protocol, dialect)],
 				}),
 			),
 		);
 	}
 	return listeners;
-}
-
-function outboundAddress(service: MeshService, port: ServicePort, node: SidecarNode): ListenAddress | null {
-	const { weft } = node;
-	if (weft === null || service.address === '') return null;
-	if (weft.capture === 'transparent') return { host: service.address, port: port.port, bound: false };
-	const index = serviceIndex(service.address);
-	if (index === null) return null;
-	if (weft.capture === 'loopback') {
-		if (weft.outboundBase === undefined || index >= LOOPBACK_BLOCK) return null;
-		return { host: addToAddress(weft.outboundBase, index), port: port.port, bound: true };
-	}
-	const local = explicitLocalPort(service.address, service.ports.indexOf(port));
-	return local === null ? null : { host: weft.address, port: local, bound: true };
-}
-
-/**
- * `explicit`: the local port of a service's n-th port, on the instance's address. Null when there is none:
- * the HTTP proxy's port reaches it all the same.
- */
-export function explicitLocalPort(serviceAddress: string, portIndex: number): number | null {
-	const index = serviceIndex(serviceAddress);
-	if (index === null || index >= 10_000) return null;
-	const port = LOCAL_PORT_BASE + index + portIndex * 10_000;
-	return port > 65_535 ? null : port;
-}
-
-function addToAddress(base: string, offset: number): string {
-	const [a, b, c, d] = base.split('.').map(Number);
-	const sum = (((a! << 24) | (b! << 16) | (c! << 8) | d!) >>> 0) + offset;
-	return [sum >>> 24, (sum >>> 16) & 255, (sum >>> 8) & 255, sum & 255].join('.');
 }
 
 /** Where everything the program sends arrives; what is for no service of the mesh is refused. */
@@ -154,9 +119,9 @@ function captureListener(port: number, networkNamespace: string): EncodedResourc
 	return encode(listener);
 }
 
-function httpProxyListener(host: string, port: number, mesh: MeshIdentity): EncodedResource {
+function httpProxyListener(host: string, port: number, dialect: Dialect): EncodedResource {
 	const filter = httpConnectionManager({
-		mesh,
+		dialect,
 		reporter: 'source',
 		statPrefix: HTTP_PROXY_ROUTES,
 		routes: HTTP_PROXY_ROUTES,
@@ -170,12 +135,12 @@ function httpProxyListener(host: string, port: number, mesh: MeshIdentity): Enco
 	return encode(listener, [{ typeUrl: ROUTE_TYPE, name: HTTP_PROXY_ROUTES }]);
 }
 
-function inboundChain(port: number, protocol: 'http' | 'tcp', mesh: MeshIdentity): FilterChain {
+function inboundChain(port: number, protocol: 'http' | 'tcp', dialect: Dialect): FilterChain {
 	const name = inboundListenerName(port);
 	const filter =
 		protocol === 'tcp'
 			? tcpProxy(name, inboundClusterName(port))
-			: httpConnectionManager({ mesh, reporter: 'destination', statPrefix: name, routes: inboundRoutes(port) });
+			: httpConnectionManager({ dialect, reporter: 'destination', statPrefix: name, routes: inboundRoutes(port) });
 	return create(FilterChainSchema, { filters: [filter] });
 }
 

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'bun:test';
-import type { JsonObject } from '@bufbuild/protobuf';
-import type { HeaderList } from '../../http/headers.ts';
+import { create, type JsonObject } from '@bufbuild/protobuf';
+import { NodeSchema } from '../../generated/envoy/config/core/v3/base_pb.ts';
+import { getHeader, type HeaderList } from '../../http/headers.ts';
 import type { Connection, TlsInfo } from '../../net/network.ts';
 import { VirtualClock } from '../../std/clock.ts';
 import { ConfigError } from '../../std/errors.ts';
 import { SeededRandom } from '../../std/random.ts';
 import { type Counter, type Histogram, MetricRegistry } from '../../telemetry/registry.ts';
+import { type OwnWorkload, ownWorkload } from '../mesh-telemetry/own-workload.ts';
 import { ResponseFlag, StreamInfo } from '../stream-info.ts';
 import type { Cluster, ClusterManager, Host } from '../upstream.ts';
 import type { Exchange } from './exchange.ts';
@@ -33,6 +35,7 @@ const DESTINATION = {
 function compile(
 	struct: JsonObject,
 	registry = new MetricRegistry(),
+	own: OwnWorkload = {},
 ): { filter: Required<HttpFilter>; registry: MetricRegistry } {
 	const config: FilterConfig = {
 		typeUrl: MESH_TELEMETRY_TYPE,
@@ -44,7 +47,7 @@ function compile(
 		object: 'listener "l"',
 		field: 'typed_config.value',
 	};
-	const filter = meshTelemetryFactory.compile(config, {
+	const filter = meshTelemetryFactory(own).compile(config, {
 		name: 'telemetry',
 		slot: 1,
 		statPrefix: 'http.x.',
@@ -77,6 +80,7 @@ function exchange(headers: HeaderList = [], tls: TlsInfo | null = null, connecti
 	return info;
 }
 
+const FRONT = 'front-v1;shop;front;v1;front-sa';
 const host = { metadata: { istio: { workload: 'back-v2;shop;back;v2;weft' } } } as unknown as Host;
 const cluster = {
 	metadata: { istio: { services: [{ host: 'back.shop.svc.cluster.local', name: 'back', namespace: 'shop' }] } },
@@ -196,8 +200,6 @@ describe('outbound', () => {
 });
 
 describe('inbound', () => {
-	const FRONT = 'front-v1;shop;front;v1;front-sa';
-
 	function inbound(
 		header: string | null,
 		tls: TlsInfo | null,
@@ -272,6 +274,65 @@ describe('inbound', () => {
 			['front-v1', 3],
 			['front-v2', 1],
 		]);
+	});
+});
+
+describe('a configuration that leaves out whose proxy it is', () => {
+	const metadata = {
+		NAMESPACE: 'shop',
+		SERVICE_ACCOUNT: 'front-sa',
+		WORKLOAD_NAME: 'front-v1',
+		LABELS: { app: 'front', version: 'v1' },
+		MESH_ID: 'td',
+	};
+	const node = (changes: JsonObject = {}) => create(NodeSchema, { id: 'n', metadata: { ...metadata, ...changes } });
+	const headerOf = (struct: JsonObject, own: OwnWorkload) => {
+		const { filter } = compile(struct, new MetricRegistry(), own);
+		const one = exchange();
+		filter.onRequestHead(one, true);
+		return getHeader(one.requestHead.headers, PEER_HEADER);
+	};
+
+	test('goes by the node of the proxy', () => {
+		expect(headerOf({ reporter: 'source' }, ownWorkload(node()))).toBe(FRONT);
+	});
+
+	test('each field of its own counts before the node', () => {
+		const struct = { reporter: 'source', version: 'v9', serviceAccount: 'other' };
+		expect(headerOf(struct, ownWorkload(node()))).toBe('front-v1;shop;front;v9;other');
+	});
+
+	test('canonical labels count before app and version; without any, the workload and latest', () => {
+		const canonical = { 'service.istio.io/canonical-name': 'c', 'service.istio.io/canonical-revision': 'r' };
+		const labels = { ...metadata.LABELS, ...canonical };
+		expect(headerOf({ reporter: 'source' }, ownWorkload(node({ LABELS: labels })))).toBe('front-v1;shop;c;r;front-sa');
+		expect(headerOf({ reporter: 'source' }, ownWorkload(node({ LABELS: {} })))).toBe(
+			'front-v1;shop;front-v1;latest;front-sa',
+		);
+	});
+
+	test('believes only peers of the trust domain in the node', () => {
+		for (const [domain, workload] of [
+			['td', 'front-v1'],
+			['elsewhere', 'unknown'],
+		] as const) {
+			const own = ownWorkload(node({ MESH_ID: domain }));
+			const { filter, registry } = compile({ reporter: 'destination' }, new MetricRegistry(), own);
+			const one = exchange([PEER_HEADER, FRONT], mutualTls('spiffe://td/ns/shop/sa/front-sa'));
+			filter.onRequestHead(one, true);
+			filter.onComplete(one);
+			expect(seriesOf(registry, 'istio_requests_total')[0]?.labels.source_workload).toBe(workload);
+		}
+	});
+
+	test('is refused when the node does not say it either, or says what cannot be sent', () => {
+		expect(() => compile({ reporter: 'source' }, undefined, ownWorkload(undefined))).toThrow(
+			'typed_config.value.workload: expected a name, or one in node.metadata.WORKLOAD_NAME of the bootstrap',
+		);
+		const strange = ownWorkload(node({ LABELS: { app: 'a;b' } }));
+		expect(() => compile({ reporter: 'source' }, undefined, strange)).toThrow('node.metadata.LABELS.app: found "a;b"');
+		const numbers = ownWorkload(node({ WORKLOAD_NAME: 1 }));
+		expect(() => compile({ reporter: 'source' }, undefined, numbers)).toThrow('typed_config.value.workload:');
 	});
 });
 

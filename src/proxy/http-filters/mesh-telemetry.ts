@@ -11,6 +11,7 @@ import type { Connection } from '../../net/network.ts';
 import { IstioMetrics, type IstioRequestSeries } from '../../telemetry/istio-metrics.ts';
 import { type MeshTelemetryConfig, readMeshTelemetryConfig } from '../mesh-telemetry/config.ts';
 import { istioLabels } from '../mesh-telemetry/labels.ts';
+import type { OwnWorkload } from '../mesh-telemetry/own-workload.ts';
 import {
 	formatPeerHeader,
 	peerPrincipal,
@@ -26,14 +27,16 @@ export const MESH_TELEMETRY_TYPE = 'type.googleapis.com/weft.telemetry.v1.MeshTe
 
 export const PEER_HEADER = 'x-weft-peer';
 
-/** @throws ConfigError for another shape of configuration (`mesh-telemetry/config.ts`). */
-export const meshTelemetryFactory: HttpFilterFactory = {
-	typeUrl: MESH_TELEMETRY_TYPE,
-	compile(config, context) {
-		const telemetry = readMeshTelemetryConfig(config.struct(), config.object, config.field);
-		return new MeshTelemetryFilter(context.name, context.slot, telemetry, new IstioMetrics(context.registry));
-	},
-};
+/** `own`: what the configuration may leave out. Compiling throws ConfigError (`mesh-telemetry/config.ts`). */
+export function meshTelemetryFactory(own: OwnWorkload): HttpFilterFactory {
+	return {
+		typeUrl: MESH_TELEMETRY_TYPE,
+		compile(config, context) {
+			const telemetry = readMeshTelemetryConfig(config.struct(), own, config.object, config.field);
+			return new MeshTelemetryFilter(context.name, context.slot, telemetry, new IstioMetrics(context.registry));
+		},
+	};
+}
 
 interface CachedSeries {
 	readonly cluster: Cluster | null;

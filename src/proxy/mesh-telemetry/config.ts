@@ -1,8 +1,10 @@
 // Configuration of mesh telemetry, the value of a TypedStruct
-// `type.googleapis.com/weft.telemetry.v1.MeshTelemetry`: whose proxy this is, and on which side.
+// `type.googleapis.com/weft.telemetry.v1.MeshTelemetry`: on which side this proxy is,
+// and whose it is where that is not what its node says.
 
 import type { JsonObject, JsonValue } from '@bufbuild/protobuf';
 import { ConfigError, type ConfigErrorDetail } from '../../std/errors.ts';
+import { type OwnWorkload, PLACE_IN_NODE } from './own-workload.ts';
 import { UNKNOWN, type Workload } from './workload.ts';
 
 export interface MeshTelemetryConfig {
@@ -15,16 +17,22 @@ export interface MeshTelemetryConfig {
 	readonly principal: string;
 }
 
-const TEXT_FIELDS = ['workload', 'namespace', 'app', 'version', 'serviceAccount', 'trustDomain', 'cluster'] as const;
+const OWN_FIELDS = ['workload', 'namespace', 'app', 'version', 'serviceAccount', 'trustDomain'] as const;
+const TEXT_FIELDS = [...OWN_FIELDS, 'cluster'] as const;
 const REQUIRED = new Set<string>(['workload', 'namespace', 'serviceAccount', 'trustDomain']);
 
 /**
- * Fields: `reporter`, `workload`, `namespace`, `app` (default: the workload), `version` (default `unknown`),
- * `serviceAccount`, `trustDomain`, `cluster` (default `weft`).
- * `object` and `at`: what the struct belongs to and its path there, for errors.
+ * Fields: `reporter`; `workload`, `namespace`, `serviceAccount`, `trustDomain`, `app` and `version`, each by
+ * default what `own` says, and without that an error, the workload (`app`), `unknown` (`version`); `cluster`
+ * (default `weft`). `object` and `at`: what the struct belongs to and its path there, for errors.
  * @throws ConfigError
  */
-export function readMeshTelemetryConfig(struct: JsonObject, object: string, at = ''): MeshTelemetryConfig {
+export function readMeshTelemetryConfig(
+	struct: JsonObject,
+	own: OwnWorkload,
+	object: string,
+	at = '',
+): MeshTelemetryConfig {
 	const details: ConfigErrorDetail[] = [];
 	const prefix = at === '' ? '' : `${at}.`;
 	for (const key of Object.keys(struct)) {
@@ -41,16 +49,21 @@ export function readMeshTelemetryConfig(struct: JsonObject, object: string, at =
 		});
 	}
 	const text = (field: (typeof TEXT_FIELDS)[number], fallback: string): string => {
-		const value = struct[field];
+		const given = struct[field];
+		const ours = given === undefined || given === '';
+		const value = ours && field !== 'cluster' ? own[field] : given;
 		if (value === undefined || value === '') {
-			if (REQUIRED.has(field)) details.push({ object, field: prefix + field, expected: 'a name' });
+			if (REQUIRED.has(field)) {
+				const expected = `a name, or one in ${PLACE_IN_NODE[field as keyof OwnWorkload]} of the bootstrap`;
+				details.push({ object, field: prefix + field, expected });
+			}
 			return fallback;
 		}
 		// A semicolon separates the parts of x-weft-peer.
 		if (typeof value === 'string' && /^[\x21-\x3a\x3c-\x7e]{1,253}$/.test(value)) return value;
 		details.push({
 			object,
-			field: prefix + field,
+			field: ours ? PLACE_IN_NODE[field as keyof OwnWorkload] : prefix + field,
 			found: shorten(value),
 			expected: 'up to 253 printable characters without space or ;',
 		});

@@ -34,7 +34,7 @@ function totals(registry: MetricRegistry): Record<string, number> {
 test('a connection is counted once as opened and closed, and each byte once', () => {
 	const registry = new MetricRegistry();
 	const telemetry = new TcpMeshTelemetry(
-		readMeshTelemetryConfig({ ...CONFIG, reporter: 'destination' }, 'x'),
+		readMeshTelemetryConfig({ ...CONFIG, reporter: 'destination' }, {}, 'x'),
 		registry,
 	);
 	const connection = info(['spiffe://td/ns/shop/sa/front']);
@@ -60,7 +60,9 @@ test('a connection is counted once as opened and closed, and each byte once', ()
 
 test('without a certificate the source is unknown', () => {
 	const registry = new MetricRegistry();
-	new TcpMeshTelemetry(readMeshTelemetryConfig({ ...CONFIG, reporter: 'destination' }, 'x'), registry).open(info(null));
+	new TcpMeshTelemetry(readMeshTelemetryConfig({ ...CONFIG, reporter: 'destination' }, {}, 'x'), registry).open(
+		info(null),
+	);
 	const text = renderPrometheusText(registry);
 	expect(text).toContain('connection_security_policy="none"');
 	expect(text).toContain('source_principal="unknown"');
