@@ -9,6 +9,8 @@ export const JOIN_PATH = '/weft/v1/join';
 export const JOIN_BODY_BYTES_MAX = 4 * 1024 * 1024;
 
 const port = z.int().min(1).max(65535);
+/** Also the name of a directory. */
+const instanceName = z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,131}[a-z0-9])?$/, { error: 'a DNS name' });
 const label = z.string().regex(WORKLOAD_LABEL, { error: 'lower-case letters, digits and "-", at most 63' });
 
 export const joinRequestSchema = z.strictObject({
@@ -26,14 +28,14 @@ export const joinRequestSchema = z.strictObject({
 		.regex(/^[a-z0-9]([a-z0-9.-]{0,126}[a-z0-9])?$/)
 		.optional(),
 	/** Asked for again by a sidecar that restarts: the instance's name and index stay what they were. */
-	instance: z.strictObject({ name: z.string().min(1).max(253), index: z.int().min(1).max(4095) }).optional(),
+	instance: z.strictObject({ name: instanceName, index: z.int().min(1).max(4095) }).optional(),
 });
 
 export const joinAnswerSchema = z.object({
 	/** Good once, for five minutes. */
 	token: z.string().min(1),
 	/** `reviews-v2-7f3a` */
-	instance: z.string().min(1),
+	instance: instanceName,
 	/** 1…4095; its block of addresses is `127.128.0.0 + (index << 11)`. */
 	instanceIndex: z.int().min(1).max(4095),
 	/** Where its sidecar takes mesh traffic. */

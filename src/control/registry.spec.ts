@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'bun:test';
 import { SERVICE } from '../config/service.ts';
 import { WORKLOAD_ENTRY } from '../config/workload-entry.ts';
+import type { InstanceGrant } from './instance-grants.ts';
 import { GRACE_MS, RESTART_GRACE_MS, Registry } from './registry.ts';
 import { sidecarNode, TestMesh, type TestNodeOptions } from './testing-mesh.ts';
 
@@ -165,4 +166,65 @@ test('an instance with a health check is an endpoint once the check has passed',
 	expect(endpoints()).toEqual([]);
 	const [condition] = (await entry())?.status?.conditions ?? [];
 	expect(condition).toMatchObject({ type: 'Healthy', status: 'False', message: 'tcp :9080 fails' });
+});
+
+describe('against a workload that lies', () => {
+	const joined: InstanceGrant = {
+		namespace: 'default',
+		serviceAccount: 'reviews',
+		service: 'reviews',
+		version: 'v1',
+		workload: 'reviews-v1',
+		address: '127.128.8.0',
+		ports: [{ port: 9080, protocol: 'http' }],
+	};
+	const grants = { find: (_: string, instance: string) => (instance === 'reviews-v1-1' ? joined : null) };
+	let guarded: Registry;
+
+	beforeEach(() => {
+		guarded = new Registry({ objects: mesh.objects, model: mesh.model, clock: mesh.clock, grants });
+	});
+
+	test('what it joined as is accepted, and a client only too', () => {
+		guarded.connect(node());
+		guarded.connect(sidecarNode({ name: 'reviews' }));
+		guarded.connect(sidecarNode({ name: 'gateway', weft: null }));
+	});
+
+	test.each<[string, TestNodeOptions]>([
+		['instance', { weft: { instance: 'ratings-v1-1' } }],
+		['service', { weft: { service: 'ratings' } }],
+		['address', { weft: { address: '127.128.16.0' } }],
+		['label app', { labels: { app: 'ratings', version: 'v1' } }],
+		['label version', { labels: { app: 'reviews', version: 'v2' } }],
+		['label "tier"', { labels: { app: 'reviews', tier: 'payments' } }],
+		['label app', { labels: {} }],
+		['port 80', { weft: { ports: [{ port: 80, protocol: 'http' }] } }],
+		['tcp port 9080', { weft: { ports: [{ port: 9080, protocol: 'tcp' }] } }],
+	])('another %s than it joined with is refused', (field, claim) => {
+		const liar = sidecarNode({ name: 'reviews', ...claim });
+		const what = field === 'instance' ? /nobody joined by that name/ : new RegExp(field.replaceAll('"', '.*'));
+		expect(() => guarded.connect(liar)).toThrow(what);
+		expect(() => guarded.reportHealth(liar, true, '')).toThrow(what);
+	});
+
+	test('one account joined with is not another that has the same instance name', () => {
+		const thief = { ...node(), serviceAccount: 'ratings' };
+		expect(() => guarded.connect(thief)).toThrow(/account/);
+	});
+
+	test('another account cannot say that an instance is ill', async () => {
+		registry.connect(node({ healthCheck: { kind: 'tcp', port: 9080 } }));
+		await settle();
+		const rival = { ...sidecarNode({ name: 'rival' }), weft: node().weft };
+		expect(() => registry.reportHealth(rival, false, 'it is gone')).toThrow(/belongs to another/);
+		await settle();
+		expect((await entry())?.status?.conditions ?? []).toEqual([]);
+	});
+
+	test('health of an instance that is not connected is not kept', async () => {
+		registry.reportHealth(node(), true, 'fine');
+		await settle();
+		expect(await entry()).toBeNull();
+	});
 });

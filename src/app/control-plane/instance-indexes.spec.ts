@@ -69,3 +69,32 @@ test('when all are taken that is said; the first that is free is found behind th
 	alive.delete('five');
 	expect(await indexes.take('more', 'kept')).toBe(5);
 });
+
+test('what an instance joined as is known by its name, also after a restart, until another has its index', async () => {
+	const { alive, open } = setUp();
+	alive.add('a');
+	const joined = {
+		namespace: 'shop',
+		serviceAccount: 'reviews',
+		service: 'reviews',
+		version: 'v1',
+		workload: 'reviews-v1',
+		ports: [{ port: 9080, protocol: 'http' as const }],
+	};
+	await (await open()).take('one', 'a', joined);
+	const restarted = await open();
+	expect(restarted.find('shop', 'one')).toEqual({ ...joined, address: '127.128.8.0' });
+	expect(restarted.find('default', 'one')).toBeNull();
+	alive.delete('a');
+	await restarted.retake(1, 'two', '', { ...joined, service: 'ratings' });
+	expect(restarted.find('shop', 'one')).toBeNull();
+	expect(restarted.find('shop', 'two')?.service).toBe('ratings');
+});
+
+test('a name that lives on one index cannot be had on another', async () => {
+	const { alive, open } = setUp();
+	alive.add('a');
+	const indexes = await open();
+	await indexes.take('one', 'a');
+	await expect(indexes.retake(7, 'one', 'a')).rejects.toMatchObject({ code: 'conflict' });
+});

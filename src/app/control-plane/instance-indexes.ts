@@ -4,20 +4,26 @@
 // given is taken first, so that an address is not another instance's right after its death, while
 // somebody may still send to it.
 
+import type { InstanceGrant, InstanceGrants } from '../../control/instance-grants.ts';
 import { WeftError } from '../../std/errors.ts';
 import type { Store } from '../../store/store.ts';
-import { INSTANCE_INDEX_MAX } from '../instance-addresses.ts';
+import { INSTANCE_INDEX_MAX, instanceAddress } from '../instance-addresses.ts';
 import { stampIsAlive } from '../process-stamp.ts';
 
 interface Owner {
 	readonly instance: string;
 	/** Of the process that asked; empty when it could not be seen. */
 	readonly stamp: string;
+	/** Null: unknown. */
+	readonly joined: JoinedWorkload | null;
 }
+
+/** What an instance joined as; its address is its index's. */
+export type JoinedWorkload = Omit<InstanceGrant, 'address'>;
 
 const PREFIX = '/weft.dev/InstanceIndex/-/';
 
-export class InstanceIndexes {
+export class InstanceIndexes implements InstanceGrants {
 	private last = 0;
 
 	private constructor(
@@ -43,30 +49,45 @@ export class InstanceIndexes {
 	}
 
 	/** @throws WeftError `no_index_left` */
-	async take(instance: string, stamp: string): Promise<number> {
+	async take(instance: string, stamp: string, joined: JoinedWorkload | null = null): Promise<number> {
 		for (let step = 1; step <= INSTANCE_INDEX_MAX; step++) {
 			const index = ((this.last + step - 1) % INSTANCE_INDEX_MAX) + 1;
 			if (this.isTaken(index)) continue;
 			this.last = index;
-			await this.put(index, { instance, stamp });
+			await this.put(index, { instance, stamp, joined });
 			return index;
 		}
 		throw new WeftError('no_index_left', `${INSTANCE_INDEX_MAX} instances run on this machine; no more have addresses`);
 	}
 
 	/** The same again, for an instance that had it. @throws WeftError `conflict` when it is another's by now */
-	async retake(index: number, instance: string, stamp: string): Promise<void> {
+	async retake(index: number, instance: string, stamp: string, joined: JoinedWorkload | null = null): Promise<void> {
 		const owner = this.owners.get(index);
 		if (owner !== undefined && owner.instance !== instance && this.isTaken(index)) {
 			throw new WeftError('conflict', `the addresses of ${instance} are those of ${owner.instance} by now`);
 		}
-		await this.put(index, { instance, stamp });
+		for (const [other, { instance: name }] of this.owners) {
+			if (name !== instance || other === index) continue;
+			if (this.isTaken(other)) throw new WeftError('conflict', `${instance} has other addresses`);
+			// One name is one instance.
+			this.owners.delete(other);
+			await this.store.remove(`${PREFIX}${other}`, { kind: 'any' });
+		}
+		await this.put(index, { instance, stamp, joined });
 	}
 
 	/** Whether an instance of that name has an index. */
 	has(instance: string): boolean {
 		for (const [index, owner] of this.owners) if (owner.instance === instance && this.isTaken(index)) return true;
 		return false;
+	}
+
+	find(namespace: string, instance: string): InstanceGrant | null {
+		for (const [index, { instance: name, joined }] of this.owners) {
+			if (name !== instance || joined?.namespace !== namespace) continue;
+			return { ...joined, address: instanceAddress(index) };
+		}
+		return null;
 	}
 
 	private isTaken(index: number): boolean {

@@ -133,3 +133,11 @@ test('has one path and one method', async () => {
 	expect((await ask(reviews, UID, { path: '/' })).status).toBe(404);
 	expect((await ask(reviews, UID, { method: 'GET' })).status).toBe(405);
 });
+
+test.each(['../../etc', 'a/b', 'Reviews', 'a\nb', ''])(
+	'an instance name that is no name is refused: %j',
+	async (name) => {
+		const { status } = await ask({ ...reviews, instance: { name, index: 1 } });
+		expect(status).toBe(400);
+	},
+);

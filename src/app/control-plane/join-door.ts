@@ -118,16 +118,18 @@ class JoinDoor {
 
 	private async nameAndIndex(wanted: JoinRequest, stamp: string): Promise<{ name: string; index: number }> {
 		const { indexes } = this.options;
+		const { namespace, serviceAccount, service, version, ports } = wanted;
+		const workload = wanted.workload ?? `${service}-${version}`;
+		const joined = { namespace, serviceAccount, service, version, workload, ports };
 		if (wanted.instance !== undefined) {
 			const { name, index } = wanted.instance;
-			await indexes.retake(index, name, stamp);
+			await indexes.retake(index, name, stamp, joined);
 			return wanted.instance;
 		}
-		const workload = wanted.workload ?? `${wanted.service}-${wanted.version}`;
 		let name: string;
 		do name = `${workload}-${randomHex(SUFFIX_HEX_DIGITS)}`;
 		while (indexes.has(name));
-		return { name, index: await indexes.take(name, stamp) };
+		return { name, index: await indexes.take(name, stamp, joined) };
 	}
 }
 

@@ -88,20 +88,22 @@ async function start(options: LocalControlPlaneOptions, started: Undo[]): Promis
 		clock,
 		authority,
 		tokens,
+		grants: { find: (namespace, instance) => indexes.find(namespace, instance) },
 		listen: { address: options.xds.hostname, port: options.xds.port },
 		metrics: {
 			onMetrics: (node, families) => traffic.report(node, families),
 			onEnd: (node) => traffic.forget(node),
 		},
 	});
-	const { port: xdsPort } = await naming('--xds-address', () => controlPlane.start());
-	started.push(() => controlPlane.stop());
-
 	const { model } = controlPlane;
+	// Before sidecars come back, which are held against what they joined as.
 	const indexes = await InstanceIndexes.open(store, (instance) => {
 		for (const key of model.workloadEntries.keys()) if (key.endsWith(`/${instance}`)) return true;
 		return false;
 	});
+	const { port: xdsPort } = await naming('--xds-address', () => controlPlane.start());
+	started.push(() => controlPlane.stop());
+
 	const joinDoor = openJoinDoor({
 		network,
 		socketPath: paths.joinSocket,
