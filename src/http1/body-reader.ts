@@ -3,9 +3,9 @@
 //
 //  size ─▶ extension? ─CR LF─▶ data ─CR LF─▶ size … 0 ─CR LF─▶ trailers ─▶ done
 
+import { CR, FIELD_VALUE, HEX, HTAB, LF, SEMICOLON, SP } from '../http/characters.ts';
 import type { HeaderList } from '../http/headers.ts';
 import type { ErrorOrigin } from '../std/errors.ts';
-import { CR, FIELD_VALUE, HEX, HTAB, LF, SEMICOLON, SP } from './characters.ts';
 import { Http1Error } from './errors.ts';
 import { readTrailers } from './head-fields.ts';
 import { HeadScanner } from './head-scanner.ts';

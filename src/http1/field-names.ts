@@ -2,7 +2,7 @@
 // the way, so that a usual message makes no string for a name, and with a mark on those that the
 // codec itself reads.
 
-import { LOWER } from './characters.ts';
+import { LOWER } from '../http/characters.ts';
 
 /** What the codec must do with a field. */
 export const FieldKind = {

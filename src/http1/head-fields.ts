@@ -1,9 +1,10 @@
 // The fields of a parsed head: those that are about the message go into the flat list, those that
 // are about framing or the connection are read here, held to their grammar, and go no further.
 
+import { consistsOf, HTAB, SP, TOKEN } from '../http/characters.ts';
+import { isTrailerAllowed, parseContentLength } from '../http/field-rules.ts';
 import { type HeaderList, removeHeader } from '../http/headers.ts';
 import type { ErrorOrigin } from '../std/errors.ts';
-import { consistsOf, HTAB, SP, TOKEN } from './characters.ts';
 import { Http1Error } from './errors.ts';
 import { FieldKind, fieldKindAt, fieldNameAt, findFieldName } from './field-names.ts';
 import { type HeadScanner, OFFSETS_PER_FIELD } from './head-scanner.ts';
@@ -44,8 +45,6 @@ const NOT_NOMINABLE = new Set([
 	'transfer-encoding',
 ]);
 const NOT_NOMINABLE_PREFIXES = ['x-forwarded-', 'x-envoy-', 'x-weft-', 'x-request-id', 'traceparent', 'tracestate'];
-
-const CONTENT_LENGTH_DIGITS_MAX = 15;
 
 /** The scanner must be complete and no other may have run since. Gives an error where a field breaks its grammar. */
 export function readHeadFields(scanner: HeadScanner, origin: ErrorOrigin): HeadFields | Http1Error {
@@ -139,33 +138,6 @@ export function readHeadFields(scanner: HeadScanner, origin: ErrorOrigin): HeadF
 	return fields;
 }
 
-/** Fields that a trailer section may not carry (RFC 9110 §6.5.1): framing, routing, authentication, how to read the content. */
-const FORBIDDEN_TRAILERS = new Set([
-	'age',
-	'authorization',
-	'cache-control',
-	'content-encoding',
-	'content-length',
-	'content-range',
-	'content-type',
-	'cookie',
-	'date',
-	'expect',
-	'expires',
-	'forwarded',
-	'location',
-	'max-forwards',
-	'proxy-authenticate',
-	'proxy-authorization',
-	'range',
-	'retry-after',
-	'set-cookie',
-	'trailer',
-	'vary',
-	'www-authenticate',
-]);
-const FORBIDDEN_TRAILER_PREFIXES = ['x-forwarded-', 'x-envoy-', 'x-weft-', 'if-', 'sec-'];
-
 /** The fields of a complete trailer section that may be passed on. */
 export function readTrailers(scanner: HeadScanner): HeaderList {
 	const head = scanner.text;
@@ -181,36 +153,6 @@ export function readTrailers(scanner: HeadScanner): HeaderList {
 		trailers.push(name, head.substring(offsets[i + 3]!, offsets[i + 4]!).trimEnd());
 	}
 	return trailers;
-}
-
-/** Whether a trailer of that lower-case name may be passed on. */
-export function isTrailerAllowed(name: string): boolean {
-	return !FORBIDDEN_TRAILERS.has(name) && !FORBIDDEN_TRAILER_PREFIXES.some((prefix) => name.startsWith(prefix));
-}
-
-/** Digits, or a list of the same digits (RFC 9110 §8.6); -1 for anything else, and past 10^15. */
-export function parseContentLength(value: string): number {
-	if (value.includes(',')) {
-		let length = -1;
-		for (const part of value.split(',')) {
-			const one = parseDigits(part.trim());
-			if (one === -1 || (length !== -1 && one !== length)) return -1;
-			length = one;
-		}
-		return length;
-	}
-	return parseDigits(value);
-}
-
-function parseDigits(text: string): number {
-	if (text.length === 0 || text.length > CONTENT_LENGTH_DIGITS_MAX) return -1;
-	let value = 0;
-	for (let i = 0; i < text.length; i++) {
-		const digit = text.charCodeAt(i) - 0x30;
-		if (digit < 0 || digit > 9) return -1;
-		value = value * 10 + digit;
-	}
-	return value;
 }
 
 function badTransferEncoding(value: string, origin: ErrorOrigin): Http1Error {

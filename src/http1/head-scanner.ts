@@ -10,8 +10,8 @@
 // Offsets go to a scratch array that all scanners share; a scanner whose head is not complete at
 // the end of a read keeps a copy of its own part.
 
+import { COLON, CR, DEL, FIELD_VALUE, HTAB, LF, REQUEST_LINE, SP, TOKEN, TOKEN_LOWER } from '../http/characters.ts';
 import type { ErrorOrigin } from '../std/errors.ts';
-import { COLON, CR, DEL, FIELD_VALUE, HTAB, LF, REQUEST_LINE, SP, TOKEN, TOKEN_LOWER } from './characters.ts';
 import { Http1Error } from './errors.ts';
 import { hashStep } from './field-names.ts';
 import type { Http1Limits } from './limits.ts';

@@ -2,12 +2,12 @@
 // so that no value can end a line (response splitting, request smuggling), and nothing that is
 // about framing or the connection comes from the list of headers. One head is one write.
 
+import { DEL, HTAB, isAuthority, SP, TARGET, TOKEN } from '../http/characters.ts';
+import { isTrailerAllowed, parseContentLength } from '../http/field-rules.ts';
 import type { HeaderList } from '../http/headers.ts';
 import type { RequestHead, ResponseHead } from '../http/stream.ts';
 import type { ErrorOrigin } from '../std/errors.ts';
-import { DEL, HTAB, isAuthority, SP, TARGET, TOKEN } from './characters.ts';
 import { Http1Error } from './errors.ts';
-import { isTrailerAllowed, parseContentLength } from './head-fields.ts';
 
 /** What a head says about the body that follows. */
 export type HeadFraming =

@@ -1,8 +1,8 @@
 // From a scanned head to a request: request line, target forms, authority, version, and how the
 // body is framed (RFC 9112 §3, §6).
 
+import { consistsOf, isAuthority, TARGET, TOKEN } from '../http/characters.ts';
 import type { RequestHead } from '../http/stream.ts';
-import { consistsOf, isAuthority, TARGET, TOKEN } from './characters.ts';
 import { Http1Error } from './errors.ts';
 import { readHeadFields } from './head-fields.ts';
 import type { HeadScanner } from './head-scanner.ts';

@@ -1,0 +1,75 @@
+// The static table (RFC 7541 appendix A): index 1 to 61, names and values.
+
+import { fieldKindOf } from './field-kinds.ts';
+
+const TABLE: readonly (readonly [name: string, value: string])[] = [
+	[':authority', ''],
+	[':method', 'GET'],
+	[':method', 'POST'],
+	[':path', '/'],
+	[':path', '/index.html'],
+	[':scheme', 'http'],
+	[':scheme', 'https'],
+	[':status', '200'],
+	[':status', '204'],
+	[':status', '206'],
+	[':status', '304'],
+	[':status', '400'],
+	[':status', '404'],
+	[':status', '500'],
+	['accept-charset', ''],
+	['accept-encoding', 'gzip, deflate'],
+	['accept-language', ''],
+	['accept-ranges', ''],
+	['accept', ''],
+	['access-control-allow-origin', ''],
+	['age', ''],
+	['allow', ''],
+	['authorization', ''],
+	['cache-control', ''],
+	['content-disposition', ''],
+	['content-encoding', ''],
+	['content-language', ''],
+	['content-length', ''],
+	['content-location', ''],
+	['content-range', ''],
+	['content-type', ''],
+	['cookie', ''],
+	['date', ''],
+	['etag', ''],
+	['expect', ''],
+	['expires', ''],
+	['from', ''],
+	['host', ''],
+	['if-match', ''],
+	['if-modified-since', ''],
+	['if-none-match', ''],
+	['if-range', ''],
+	['if-unmodified-since', ''],
+	['last-modified', ''],
+	['link', ''],
+	['location', ''],
+	['max-forwards', ''],
+	['proxy-authenticate', ''],
+	['proxy-authorization', ''],
+	['range', ''],
+	['referer', ''],
+	['refresh', ''],
+	['retry-after', ''],
+	['server', ''],
+	['set-cookie', ''],
+	['strict-transport-security', ''],
+	['transfer-encoding', ''],
+	['user-agent', ''],
+	['vary', ''],
+	['via', ''],
+	['www-authenticate', ''],
+];
+
+/** Index of the last entry; the dynamic table begins after it. */
+export const STATIC_LENGTH: number = TABLE.length;
+
+/** By index; the first is unused. */
+export const staticNames: readonly string[] = ['', ...TABLE.map(([name]) => name)];
+export const staticValues: readonly string[] = ['', ...TABLE.map(([, value]) => value)];
+export const staticKinds: Uint8Array = Uint8Array.from(staticNames, fieldKindOf);
