@@ -2,12 +2,13 @@
 // away serves what it served before. Written whole and atomically, a moment after a change, readable
 // by its user only. Secrets are never in it.
 
-import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock, Timer } from '../std/clock.ts';
 import { errorMessage } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
+import { preparePrivateDirectory } from '../std/private-directory.ts';
 import type { DiscoveredResource } from './discovery-client.ts';
 
 export type ResourcesByType = ReadonlyMap<string, readonly DiscoveredResource[]>;
@@ -27,9 +28,10 @@ export class LastGoodState {
 	private dirty = false;
 
 	/**
-	 * @param directory made with mode 0700 when it is missing
+	 * @param directory made with mode 0700 when it is missing; others must not be able to write into it
 	 * @param nodeId a state of another node is not used
 	 * @param collect what to write, asked for when it is written
+	 * @throws WeftError `directory_unsafe`
 	 */
 	constructor(
 		directory: string,
@@ -37,7 +39,7 @@ export class LastGoodState {
 		clock: Clock,
 		private readonly collect: () => ResourcesByType,
 	) {
-		mkdirSync(directory, { recursive: true, mode: 0o700 });
+		preparePrivateDirectory(directory);
 		this.path = join(directory, FILE_NAME);
 		this.timer = clock.after(0, () => this.write());
 		this.timer.cancel();
@@ -90,7 +92,8 @@ export class LastGoodState {
 				await rm(this.path, { force: true });
 				return;
 			}
-			const file = await open(temporary, 'w', 0o600);
+			await rm(temporary, { force: true });
+			const file = await open(temporary, 'wx', 0o600);
 			try {
 				await file.writeFile(text);
 				await file.sync();

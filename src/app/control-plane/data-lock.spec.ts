@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'bun:test';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { lockData } from './data-lock.ts';
@@ -28,6 +28,36 @@ test('a directory that cannot be made is one clear line', () => {
 	writeFileSync(join(directory, 'file'), '');
 	expect(() => lockData(join(directory, 'file', 'data', 'lock'))).toThrow('cannot be used');
 });
+
+test('a directory of others, as /tmp, is refused and stays open to them', () => {
+	const shared = join(directory, 'shared');
+	mkdirSync(shared);
+	chmodSync(shared, 0o1777);
+	expect(() => lockData(join(shared, 'lock'))).toThrow(/open to other users/);
+	const home = join(directory, 'home');
+	mkdirSync(home, { mode: 0o755 });
+	writeFileSync(join(home, '.profile'), '');
+	expect(() => lockData(join(home, 'lock'))).toThrow(/open to other users/);
+	expect(statSync(shared).mode & 0o7777).toBe(0o1777);
+	expect(statSync(home).mode & 0o777).toBe(0o755);
+});
+
+test('an empty directory that one made for it is closed to others', () => {
+	const empty = join(directory, 'empty');
+	mkdirSync(empty, { mode: 0o755 });
+	lockData(join(empty, 'lock')).release();
+	expect(statSync(empty).mode & 0o777).toBe(0o700);
+});
+
+test.skipIf(process.geteuid?.() !== 0)(
+	'a directory that another user owns is refused: its owner could change it',
+	() => {
+		const foreign = join(directory, 'foreign');
+		mkdirSync(foreign, { mode: 0o700 });
+		chownSync(foreign, 65534, 65534);
+		expect(() => lockData(join(foreign, 'lock'))).toThrow(/belongs to the user with id 65534/);
+	},
+);
 
 test('the token is made once, for its owner only', () => {
 	const file = join(directory, 'token');

@@ -2,9 +2,21 @@
 // back when the process ends, however it ends. The file says who has it.
 
 import { dlopen, FFIType } from 'bun:ffi';
-import { chmodSync, closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import {
+	chmodSync,
+	closeSync,
+	existsSync,
+	ftruncateSync,
+	mkdirSync,
+	openSync,
+	readdirSync,
+	readFileSync,
+	statSync,
+	writeSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { errorMessage } from '../../std/errors.ts';
+import { ownerFault } from '../../std/private-directory.ts';
 import { ExitError } from '../exit-error.ts';
 
 const LOCK_EX = 2;
@@ -14,13 +26,16 @@ export interface DataLock {
 	release(): void;
 }
 
-/** Makes the directory (mode 0700) where it is missing. @throws ExitError 1 when another has it, or it cannot be written */
+/**
+ * Makes the directory (mode 0700) where it is missing.
+ * @throws ExitError 1 when another has it, it cannot be written, or it is not ours alone
+ */
 export function lockData(file: string): DataLock {
 	const directory = dirname(file);
 	let descriptor: number;
 	try {
 		mkdirSync(directory, { recursive: true, mode: 0o700 });
-		chmodSync(directory, 0o700);
+		closeToOthers(directory, file);
 		descriptor = openSync(file, 'a+', 0o600);
 	} catch (error) {
 		throw new ExitError(1, `the data directory ${directory} cannot be used: ${errorMessage(error)}`, { cause: error });
@@ -34,6 +49,19 @@ export function lockData(file: string): DataLock {
 	ftruncateSync(descriptor, 0);
 	writeSync(descriptor, `${process.pid}\n`, 0);
 	return { release: () => closeSync(descriptor) };
+}
+
+/** One that was ours before, or holds nothing yet, may be closed to others; `/tmp` or a home must not be. */
+function closeToOthers(directory: string, lock: string): void {
+	const found = statSync(directory);
+	const fault = ownerFault(found);
+	if (fault !== null) throw new Error(fault);
+	if ((found.mode & 0o077) === 0) return;
+	const isOurs = existsSync(lock) || readdirSync(directory).length === 0;
+	if (!isOurs || (found.mode & 0o1000) !== 0) {
+		throw new Error('it is open to other users and holds other things; name a directory of its own');
+	}
+	chmodSync(directory, 0o700);
 }
 
 function takeLock(descriptor: number): boolean {
