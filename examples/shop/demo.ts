@@ -2,6 +2,7 @@
 //
 //   npm run demo                   until Ctrl-C
 //   npm run demo -- --scripted     makes the tour by itself, checks each step, and exits 0 if all hold
+//   … --load-seconds N             keeps up the load after the tour, N seconds of it in all
 //
 // Everything it writes is in one folder (--data DIR, default in the system's temporary folder),
 // made anew at each start; everything it started is stopped at its end.
@@ -20,16 +21,26 @@ interface Options {
 	readonly scripted: boolean;
 	readonly rate: number;
 	readonly data: string;
+	/** With `scripted`: how long the load lasts at least. */
+	readonly loadSeconds: number;
 }
 
 function parseOptions(words: readonly string[]): Options {
-	const options = { scripted: false, rate: 40, data: join(tmpdir(), `weft-demo-${process.getuid?.() ?? 0}`) };
+	const options = {
+		scripted: false,
+		rate: 40,
+		loadSeconds: 0,
+		data: join(tmpdir(), `weft-demo-${process.getuid?.() ?? 0}`),
+	};
 	for (let i = 0; i < words.length; i++) {
 		if (words[i] === '--scripted') options.scripted = true;
 		else if (words[i] === '--rate' && Number(words[i + 1]) > 0) options.rate = Number(words[++i]);
+		else if (words[i] === '--load-seconds' && Number(words[i + 1]) > 0) options.loadSeconds = Number(words[++i]);
 		else if (words[i] === '--data' && words[i + 1] !== undefined) options.data = words[++i]!;
 		else {
-			console.error(`demo: unknown option ${words[i]}; usage: npm run demo -- [--scripted] [--rate N] [--data DIR]`);
+			console.error(
+				`demo: unknown option ${words[i]}; usage: npm run demo -- [--scripted] [--rate N] [--load-seconds N] [--data DIR]`,
+			);
 			process.exit(2);
 		}
 	}
@@ -114,11 +125,13 @@ async function bringUp(mesh: DemoMesh, options: Options): Promise<Running> {
 async function scripted(mesh: DemoMesh, options: Options): Promise<number> {
 	const started = performance.now();
 	const { load, sidecarCount } = await bringUp(mesh, options);
+	const loadStarted = performance.now();
 	const results: StepResult[] = [];
 	for await (const step of runTour(mesh, load, sidecarCount)) {
 		results.push(step);
 		console.log(`${step.ok ? 'ok    ' : 'FAILED'} ${step.title}: ${step.observed} (${step.seconds.toFixed(1)} s)`);
 	}
+	while (performance.now() - loadStarted < options.loadSeconds * 1000) await load.next();
 	const { done, failed, failures } = load.totals;
 	for (const failure of failures) console.log(`       failed request: ${failure}`);
 	const bad = results.filter((step) => !step.ok).length;

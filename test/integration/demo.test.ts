@@ -1,6 +1,6 @@
-// The whole mesh as a user starts it: the scripted demo brings up the shop, makes its tour under
-// steady load (routes shifted, an instance killed, the control plane killed and restarted) and
-// checks each step; nothing is left behind.
+// The whole mesh as a user starts it: the scripted demo brings up the shop, makes its tour under 60 s
+// of steady load (routes shifted, an instance killed, the control plane killed and restarted) and
+// checks each step and that no request failed; nothing is left behind.
 
 import { expect, test } from 'bun:test';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -33,7 +33,8 @@ test('the scripted demo holds in every step, and leaves no process behind', asyn
 	expect(build.exitCode).toBe(0);
 	const data = mkdtempSync(join(tmpdir(), 'weft-demo-test-'));
 	try {
-		const demo = Bun.spawn([process.execPath, 'examples/shop/demo.ts', '--scripted', '--data', data], {
+		const words = ['examples/shop/demo.ts', '--scripted', '--load-seconds', '60', '--data', data];
+		const demo = Bun.spawn([process.execPath, ...words], {
 			cwd: root,
 			stdin: 'ignore',
 			stdout: 'pipe',

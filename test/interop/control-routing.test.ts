@@ -1,5 +1,6 @@
-// A real Envoy driven by our control plane: it gets its configuration over ADS, traffic flows as
-// the routes say, updates reach it, and what it refuses is recorded.
+// A sidecar driven by our control plane: it gets its configuration over ADS, traffic flows as the
+// routes say, updates reach it, and what it refuses is recorded. The same tests for our own sidecar
+// and for a real Envoy, over delta ADS and over the state of the world.
 
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { HTTP_ROUTE } from '../../src/config/http-route.ts';
@@ -8,6 +9,7 @@ import { CLUSTER_TYPE, ROUTE_TYPE } from '../../src/xds/type-urls.ts';
 import { type RunningEnvoy, startEnvoy } from '../support/envoy.ts';
 import { eventually, startTestControlPlane, type TestControlPlane } from '../support/mesh-control.ts';
 import { describeWithPeers } from '../support/peers.ts';
+import { startWeftSidecar } from '../support/weft-sidecar.ts';
 
 const SERVICES = ['reviews', 'reviews-v1', 'reviews-v2'].map(
 	(name) => `
@@ -64,10 +66,13 @@ metadata: { name: broken, namespace: default }
 spec: { abort: { httpStatus: 418 } }
 `;
 
-for (const variant of ['delta', 'state-of-the-world'] as const) {
-	describeWithPeers(['envoy'], `Envoy, ${variant}`, () => {
+const SUBJECTS = ['weft', 'Envoy, delta', 'Envoy, state-of-the-world'] as const;
+
+for (const subject of SUBJECTS) {
+	const agent = subject === 'weft' ? 'weft' : 'envoy';
+	describeWithPeers(subject === 'weft' ? [] : ['envoy'], subject, () => {
 		let mesh: TestControlPlane;
-		let envoy: RunningEnvoy;
+		let sidecar: RunningEnvoy;
 		let origin: string;
 		const backends: ReturnType<typeof Bun.serve>[] = [];
 
@@ -90,35 +95,39 @@ for (const variant of ['delta', 'state-of-the-world'] as const) {
 			for (const service of SERVICES) await mesh.apply(service);
 			await mesh.apply(FAULT);
 			await mesh.apply(route(90, 10));
-			const base = `127.2${variant === 'delta' ? 40 : 41}.${process.pid & 255}.0`;
-			envoy = await startEnvoy({
-				mesh,
-				variant,
-				identity: await mesh.identity('default', 'client'),
-				metadata: {
-					NAMESPACE: 'default',
-					SERVICE_ACCOUNT: 'client',
-					WORKLOAD_NAME: 'client',
-					LABELS: { app: 'client', version: 'v1' },
-					MESH_ID: 'test',
-					WEFT: {
-						instance: 'client-1',
-						service: '',
-						ports: [],
-						capture: 'loopback',
-						address: base,
-						outboundBase: base,
-					},
+			const base = `127.${240 + SUBJECTS.indexOf(subject)}.${process.pid & 255}.0`;
+			const metadata = {
+				NAMESPACE: 'default',
+				SERVICE_ACCOUNT: 'client',
+				WORKLOAD_NAME: 'client',
+				LABELS: { app: 'client', version: 'v1' },
+				MESH_ID: 'cluster.local',
+				WEFT: {
+					instance: 'client-1',
+					service: '',
+					ports: [],
+					capture: 'loopback' as const,
+					address: base,
+					outboundBase: base,
 				},
-			});
+			};
+			sidecar =
+				subject === 'weft'
+					? await startWeftSidecar(mesh, metadata)
+					: await startEnvoy({
+							mesh,
+							variant: subject === 'Envoy, delta' ? 'delta' : 'state-of-the-world',
+							identity: await mesh.identity('default', 'client'),
+							metadata,
+						});
 			const service = await mesh.objects.get(SERVICE, 'default', 'reviews');
 			const index = serviceIndex(service!.spec.clusterIP)!;
 			origin = `http://${base.replace(/\d+$/, String(index))}:9080`;
-			await eventually('Envoy forwards', async () => (await fetch(origin)).status === 200);
+			await eventually('it forwards', async () => (await fetch(origin)).status === 200);
 		});
 
 		afterAll(async () => {
-			await envoy?.stop();
+			await sidecar?.stop();
 			for (const server of backends) server.stop(true);
 			await mesh?.stop();
 		});
@@ -205,12 +214,12 @@ for (const variant of ['delta', 'state-of-the-world'] as const) {
 			await mesh.apply(SERVICES[2]!.replaceAll('name: reviews-v2', 'name: reviews-next'));
 			await mesh.apply(route(0, 100).replaceAll('reviews-v2', 'reviews-next'));
 			await eventually('the new cluster is used', async () => {
-				const clusters = await envoy.admin('/clusters');
-				return /reviews-next.*::rq_success::[1-9]/.test(clusters);
+				const clusters = await sidecar.admin('/clusters');
+				return /reviews-next.*::rq_total::[1-9]/.test(clusters);
 			});
 			await mesh.apply(route(0, 100));
 			await mesh.objects.delete(SERVICE, 'default', 'reviews-next');
-			await eventually('the cluster is gone', async () => !(await envoy.admin('/clusters')).includes('reviews-next'));
+			await eventually('the cluster is gone', async () => !(await sidecar.admin('/clusters')).includes('reviews-next'));
 			running = false;
 			await load;
 			expect(failed).toBe(0);
@@ -218,9 +227,9 @@ for (const variant of ['delta', 'state-of-the-world'] as const) {
 
 		test('is seen with versions acknowledged, certificate and instance', async () => {
 			const proxy = await eventually('it is in sync', () =>
-				[...mesh.controlPlane.connectedProxies()].find((one) => one.node.id === envoy.nodeId && one.inSync),
+				[...mesh.controlPlane.connectedProxies()].find((one) => one.node.id === sidecar.nodeId && one.inSync),
 			);
-			expect(proxy.node).toMatchObject({ agent: 'envoy', namespace: 'default', dialect: 'envoy' });
+			expect(proxy.node).toMatchObject({ agent, namespace: 'default', dialect: agent });
 			expect(proxy.node.agentVersion).toStartWith('1.');
 			expect(proxy.certificate?.spiffeId).toBe('spiffe://cluster.local/ns/default/sa/client');
 			const clusters = proxy.types.get(CLUSTER_TYPE)!;
@@ -231,7 +240,7 @@ for (const variant of ['delta', 'state-of-the-world'] as const) {
 		});
 
 		test('a listener that it cannot open is refused by it, recorded, and cleared when it is gone', async () => {
-			// The port is taken on all addresses, so Envoy's listener for it cannot be bound.
+			// The port is taken on all addresses, so the listener for it cannot be bound.
 			const taken = Bun.listen({ hostname: '0.0.0.0', port: 0, socket: { data() {} } });
 			try {
 				await mesh.apply(
