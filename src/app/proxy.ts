@@ -22,6 +22,7 @@ import { meshTelemetryFactory } from '../proxy/http-filters/mesh-telemetry.ts';
 import { retryHintFilterFactory } from '../proxy/http-filters/retry-hint.ts';
 import { ListenerManager } from '../proxy/listener/listener-manager.ts';
 import { ownWorkload } from '../proxy/mesh-telemetry/own-workload.ts';
+import { tcpMeshTelemetryFactory } from '../proxy/network-filters/tcp-mesh-telemetry.ts';
 import type { TcpSessionFilterFactory } from '../proxy/network-filters/tcp-session-filter.ts';
 import { RouteConfigs } from '../proxy/route/route-configs.ts';
 import { SecretManager } from '../proxy/tls/secret-manager.ts';
@@ -137,12 +138,14 @@ class ComposedProxy implements RunningProxy {
 			},
 			registry,
 		);
+		const own = ownWorkload(bootstrap.node);
 		const filters = new HttpFilterRegistry([
 			faultFilterFactory,
 			retryHintFilterFactory,
-			meshTelemetryFactory(ownWorkload(bootstrap.node)),
+			meshTelemetryFactory(own),
 			...(options.httpFilters ?? []),
 		]);
+		const tcpFilters = [tcpMeshTelemetryFactory(own), ...(options.tcpFilters ?? [])];
 		this.routes = new RouteConfigs(this.sources, filters.compileRouteConfig, clock);
 		this.listeners = new ListenerManager({
 			network,
@@ -155,7 +158,7 @@ class ComposedProxy implements RunningProxy {
 				clusters: this.clusters,
 				routeConfigs: this.routes,
 				filters,
-				tcpFilters: new Map((options.tcpFilters ?? []).map((factory) => [factory.typeUrl, factory])),
+				tcpFilters: new Map(tcpFilters.map((factory) => [factory.typeUrl, factory])),
 				logFiles: this.logFiles,
 			},
 			secrets: this.secrets,

@@ -83,7 +83,15 @@ describe('a service', () => {
 		const mesh = await TestMesh.start(service('reviews').replace('name: http', 'name: tcp-db'));
 		const sidecar = mesh.open(sidecarNode());
 		expect(sidecar.names(ROUTE_TYPE)).toEqual([]);
-		expect(sidecar.listener(REVIEWS)?.filterChains[0]?.filters[0]?.name).toBe('envoy.filters.network.tcp_proxy');
+		const filters = (of: typeof sidecar, name = REVIEWS) =>
+			of.listener(name)?.filterChains[0]?.filters.map((filter) => filter.name);
+		const own = [{ port: 5432, protocol: 'tcp' as const }];
+		expect(filters(sidecar)).toEqual(['weft.filters.network.mesh_telemetry', 'envoy.filters.network.tcp_proxy']);
+		const db = mesh.open(sidecarNode({ name: 'db', weft: { ports: own } }));
+		expect(filters(db, 'inbound|5432')).toEqual(filters(sidecar)!);
+		const envoy = mesh.open(sidecarNode({ name: 'envoy', agent: 'envoy', weft: { ports: own } }));
+		expect(filters(envoy)).toEqual(['envoy.filters.network.tcp_proxy']);
+		expect(filters(envoy, 'inbound|5432')).toEqual(['envoy.filters.network.tcp_proxy']);
 	});
 
 	test('that is deleted takes all of it along', async () => {

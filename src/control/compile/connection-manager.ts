@@ -1,6 +1,7 @@
 // The HTTP connection manager of a listener and its HTTP filters.
 
 import { create } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
 import { type Filter, FilterSchema } from '../../generated/envoy/config/listener/v3/listener_components_pb.ts';
 import { type RouteConfiguration, RouteConfigurationSchema } from '../../generated/envoy/config/route/v3/route_pb.ts';
 import { HTTPFaultSchema } from '../../generated/envoy/extensions/filters/http/fault/v3/fault_pb.ts';
@@ -70,15 +71,16 @@ export function inboundRoutes(port: number): RouteConfiguration {
 	});
 }
 
+/** For HTTP and TCP alike. Whose sidecar it is, it knows itself: so this is the same for all of them. */
+export function meshTelemetry(reporter: Reporter): Any {
+	return typedStruct('weft.telemetry.v1.MeshTelemetry', { reporter });
+}
+
 function httpFilters(dialect: Dialect, reporter: Reporter): HttpFilter[] {
 	const filters: HttpFilter[] = [];
 	if (dialect === 'weft') {
 		filters.push(
-			httpFilter(
-				'weft.filters.http.mesh_telemetry',
-				// Whose sidecar it is, it knows itself: so this is the same for all of them.
-				typedStruct('weft.telemetry.v1.MeshTelemetry', { reporter }),
-			),
+			httpFilter('weft.filters.http.mesh_telemetry', meshTelemetry(reporter)),
 			httpFilter(
 				'weft.filters.http.retry_hint',
 				typedStruct('weft.retry.v1.RetryHint', { direction: reporter === 'source' ? 'outbound' : 'inbound' }),
@@ -91,6 +93,6 @@ function httpFilters(dialect: Dialect, reporter: Reporter): HttpFilter[] {
 	return filters;
 }
 
-function httpFilter(name: string, config: ReturnType<typeof any>): HttpFilter {
+function httpFilter(name: string, config: Any): HttpFilter {
 	return create(HttpFilterSchema, { name, configType: { case: 'typedConfig', value: config } });
 }

@@ -17,7 +17,7 @@ import { CAPTURE_PORT_DEFAULT } from '../../xds/node-metadata.ts';
 import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts';
 import { LISTENER_TYPE, ROUTE_TYPE } from '../../xds/type-urls.ts';
 import type { SidecarNode } from '../sidecar-node.ts';
-import { httpConnectionManager, inboundRoutes } from './connection-manager.ts';
+import { httpConnectionManager, inboundRoutes, meshTelemetry, type Reporter } from './connection-manager.ts';
 import { type MeshService, portProtocol } from './mesh-service.ts';
 import { any, duration, socketAddress } from './messages.ts';
 import { requiredMutualTls } from './mutual-tls.ts';
@@ -49,15 +49,16 @@ export function compileOutboundListener(
 	if (address === null) return null;
 	const name = outboundName(port.port, service.host);
 	const tcp = portProtocol(port) === 'tcp';
-	const filter = tcp
-		? tcpProxy(name, name)
-		: httpConnectionManager({ dialect: profile.dialect, reporter: 'source', statPrefix: name, routes: name });
+	const { dialect } = profile;
+	const filters = tcp
+		? tcpFilters(dialect, 'source', name, name)
+		: [httpConnectionManager({ dialect, reporter: 'source', statPrefix: name, routes: name })];
 	const listener = create(ListenerSchema, {
 		name,
 		address: socketAddress(address.host, address.port),
 		bindToPort: address.bound ? undefined : false,
 		trafficDirection: TrafficDirection.OUTBOUND,
-		filterChains: [{ filters: [filter] }],
+		filterChains: [{ filters }],
 	});
 	return encode(listener, tcp ? [] : [{ typeUrl: ROUTE_TYPE, name }]);
 }
@@ -68,7 +69,7 @@ export function compileOwnListeners(mesh: MeshIdentity): EncodedResource[] {
 	if (weft === null) return [];
 	const listeners: EncodedResource[] = [];
 	if (weft.capture === 'transparent') {
-		listeners.push(captureListener(weft.capturePort ?? CAPTURE_PORT_DEFAULT, weft.networkNamespace ?? ''));
+		listeners.push(captureListener(weft.capturePort ?? CAPTURE_PORT_DEFAULT, weft.networkNamespace ?? '', dialect));
 	}
 	if (weft.capture === 'explicit' && weft.httpProxyPort !== undefined) {
 		listeners.push(httpProxyListener(weft.address, weft.httpProxyPort, dialect));
@@ -102,7 +103,7 @@ export function compileOwnListeners(mesh: MeshIdentity): EncodedResource[] {
 }
 
 /** Where everything the program sends arrives; what is for no service of the mesh is refused. */
-function captureListener(port: number, networkNamespace: string): EncodedResource {
+function captureListener(port: number, networkNamespace: string, dialect: Dialect): EncodedResource {
 	const listener = create(ListenerSchema, {
 		name: CAPTURE_LISTENER,
 		address: socketAddress('0.0.0.0', port, networkNamespace),
@@ -114,7 +115,7 @@ function captureListener(port: number, networkNamespace: string): EncodedResourc
 				configType: { case: 'typedConfig', value: any(OriginalDstSchema, create(OriginalDstSchema)) },
 			},
 		],
-		filterChains: [{ filters: [tcpProxy('blackhole', BLACK_HOLE_CLUSTER)] }],
+		filterChains: [{ filters: tcpFilters(dialect, 'source', 'blackhole', BLACK_HOLE_CLUSTER) }],
 	});
 	return encode(listener);
 }
@@ -137,11 +138,21 @@ function httpProxyListener(host: string, port: number, dialect: Dialect): Encode
 
 function inboundChain(port: number, protocol: 'http' | 'tcp', dialect: Dialect): FilterChain {
 	const name = inboundListenerName(port);
-	const filter =
+	const filters =
 		protocol === 'tcp'
-			? tcpProxy(name, inboundClusterName(port))
-			: httpConnectionManager({ dialect, reporter: 'destination', statPrefix: name, routes: inboundRoutes(port) });
-	return create(FilterChainSchema, { filters: [filter] });
+			? tcpFilters(dialect, 'destination', name, inboundClusterName(port))
+			: [httpConnectionManager({ dialect, reporter: 'destination', statPrefix: name, routes: inboundRoutes(port) })];
+	return create(FilterChainSchema, { filters });
+}
+
+function tcpFilters(dialect: Dialect, reporter: Reporter, statPrefix: string, cluster: string): Filter[] {
+	const proxy = tcpProxy(statPrefix, cluster);
+	if (dialect !== 'weft') return [proxy];
+	const telemetry = create(FilterSchema, {
+		name: 'weft.filters.network.mesh_telemetry',
+		configType: { case: 'typedConfig', value: meshTelemetry(reporter) },
+	});
+	return [telemetry, proxy];
 }
 
 function tcpProxy(statPrefix: string, cluster: string): Filter {

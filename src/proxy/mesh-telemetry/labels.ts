@@ -56,11 +56,16 @@ export function istioLabels(
 	};
 }
 
-/** The Service that was called. An inbound cluster that names none stands for the workload's own app. */
+/**
+ * The Service that was called. An inbound cluster that names none stands for the workload's own app; an outbound
+ * one is known by its own name (`PassthroughCluster`, `BlackHoleCluster`: Istio's).
+ */
 function serviceOf(config: MeshTelemetryConfig, info: StreamInfo): MeshService {
 	const service = serviceOfCluster(info.cluster);
 	if (service !== null) return service;
-	if (config.reporter === 'source') return UNKNOWN_SERVICE;
+	if (config.reporter === 'source') {
+		return info.cluster === null ? UNKNOWN_SERVICE : { ...UNKNOWN_SERVICE, name: info.cluster.name };
+	}
 	const { app, namespace } = config.self;
 	return { host: `${app}.${namespace}.svc.cluster.local`, name: app, namespace };
 }
