@@ -161,8 +161,8 @@ test('one that gets nowhere counts too, and says why', async () => {
 	await start(registry);
 	connect(1);
 	advance(2000);
-	// A connection that is reset says so when the caller has returned.
-	await Promise.resolve();
+	// Connections say that they are closed when who closed them has returned.
+	await new Promise((resolve) => setImmediate(resolve));
 	const { sums, labels } = tcpMetrics(registry);
 	expect(sums).toMatchObject({ istio_tcp_connections_opened_total: 1, istio_tcp_connections_closed_total: 1 });
 	expect(labels).toMatchObject({ response_flags: 'UF' });
