@@ -28,6 +28,8 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	private downstreamEnded = false;
 	private upstreamEnded = false;
 	private over = false;
+	/** By us: its end is not the client's doing. */
+	private wasReset = false;
 	private readonly tried: Host[] = [];
 	private timer: Timer | null = null;
 	private lastMoveMs: number;
@@ -55,7 +57,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	drain(): void {}
 
 	close(): void {
-		this.downstream.reset();
+		this.resetDownstream();
 	}
 
 	onConnect(): void {}
@@ -87,7 +89,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	}
 
 	onClose(_connection: Connection, error: WeftError | null): void {
-		if (!this.over && (error !== null || !this.upstreamEnded)) {
+		if (!this.over && !this.wasReset && (error !== null || !this.upstreamEnded)) {
 			this.info.responseFlags |= ResponseFlag.downstreamConnectionTermination;
 		}
 		if (error !== null) this.upstreamConnection?.reset();
@@ -139,12 +141,12 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 			}
 			if (this.settings.connectAttemptsMax > 1) this.info.responseFlags |= ResponseFlag.upstreamRetryLimitExceeded;
 			this.downstream.end();
-			this.downstream.reset();
+			this.resetDownstream();
 			return;
 		}
 		if (error !== null) {
 			this.info.responseFlags |= ResponseFlag.upstreamConnectionTermination;
-			this.downstream.reset();
+			this.resetDownstream();
 		} else if (!this.upstreamEnded) this.downstream.end();
 		this.upstreamEnded = true;
 	}
@@ -163,21 +165,26 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 			error: error instanceof Error ? (error.stack ?? error.message) : String(error),
 		});
 		this.settings.stats.faults.inc();
-		this.downstream.reset();
+		this.resetDownstream();
 		this.upstreamConnection?.reset();
+	}
+
+	private resetDownstream(): void {
+		this.wasReset = true;
+		this.downstream.reset();
 	}
 
 	private begin(): void {
 		for (const filter of this.settings.filters) {
 			if (filter.onOpen?.(this.info) !== false) continue;
-			this.downstream.reset();
+			this.resetDownstream();
 			return;
 		}
 		const cluster = this.context.clusters.get(this.chooseCluster());
 		if (cluster === undefined) {
 			this.settings.stats.noRoute.inc();
 			this.info.responseFlags |= ResponseFlag.noClusterFound;
-			this.downstream.reset();
+			this.resetDownstream();
 			return;
 		}
 		this.info.cluster = cluster;
@@ -189,7 +196,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		const host = cluster.pick({ tried: this.tried, originalDestination: this.info.originalDestination });
 		if (host === null) {
 			this.info.responseFlags |= ResponseFlag.noHealthyUpstream;
-			this.downstream.reset();
+			this.resetDownstream();
 			return;
 		}
 		this.tried.push(host);
@@ -212,7 +219,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	private keepEarly(bytes: Uint8Array): void {
 		this.earlyBytes += bytes.byteLength;
 		if (this.earlyBytes > this.settings.earlyBytesMax) {
-			this.downstream.reset();
+			this.resetDownstream();
 			return;
 		}
 		this.early.push(bytes.slice());
@@ -241,7 +248,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 			if (idle) stats.idleTimeouts.inc();
 			this.info.responseFlags |= idle ? ResponseFlag.streamIdleTimeout : ResponseFlag.durationTimeout;
 			this.upstreamConnection?.reset();
-			this.downstream.reset();
+			this.resetDownstream();
 			return;
 		}
 		this.timer?.restart(this.nextCheckMs(nowMs));
