@@ -27,12 +27,14 @@ import type { TcpSessionFilterFactory } from '../proxy/network-filters/tcp-sessi
 import { RouteConfigs } from '../proxy/route/route-configs.ts';
 import { SecretManager } from '../proxy/tls/secret-manager.ts';
 import { typeRegistry } from '../proxy/type-registry.ts';
+import { assert } from '../std/assert.ts';
 import type { Clock } from '../std/clock.ts';
 import type { Random } from '../std/random.ts';
 import type { MetricRegistry } from '../telemetry/registry.ts';
 import { AdsClient } from '../xds/ads-client.ts';
+import type { AdsTransport } from '../xds/ads-transport.ts';
 import { FileDiscovery } from '../xds/file-discovery.ts';
-import { GrpcAdsTransport } from '../xds/grpc-ads-transport.ts';
+import type { GrpcAdsTransportOptions } from '../xds/grpc-ads-transport.ts';
 
 export interface ProxyOptions {
 	/** See `parseBootstrap`. */
@@ -40,6 +42,8 @@ export interface ProxyOptions {
 	readonly network: Network;
 	readonly random: Random;
 	readonly registry: MetricRegistry;
+	/** What carries the stream to the control plane. A bootstrap with `ads_config` needs it; see `loadAdsTransport`. */
+	readonly makeAdsTransport?: MakeAdsTransport | null;
 	/** Answers for the secrets `default` and `ROOTCA`. Default: they are asked for over SDS. */
 	readonly identity?: IdentitySource | null;
 	/** Where the last good state of the control plane is kept. Default: nowhere. */
@@ -73,6 +77,17 @@ export interface RunningProxy {
 	drainListeners(): void;
 	/** Closes everything. Idempotent. */
 	stop(): Promise<void>;
+}
+
+export type MakeAdsTransport = (options: GrpcAdsTransportOptions) => AdsTransport;
+
+/** Null: the bootstrap has no `ads_config`. A proxy of static configuration is spared the gRPC library, 13 MB. */
+export async function loadAdsTransport(bootstrap: Bootstrap): Promise<MakeAdsTransport | null> {
+	if (bootstrap.dynamicResources?.adsConfig === undefined) return null;
+	const { quietGrpc } = await import('../grpc/quiet.ts');
+	const { GrpcAdsTransport } = await import('../xds/grpc-ads-transport.ts');
+	quietGrpc();
+	return (options) => new GrpcAdsTransport(options);
 }
 
 /** @throws ConfigError for what is wrong in the bootstrap; WeftError when a static listener's address cannot be had */
@@ -116,9 +131,11 @@ class ComposedProxy implements RunningProxy {
 		for (const secret of bootstrap.staticResources?.secrets ?? []) this.secrets.addStatic(secret);
 		const ads = compileAdsConfig(bootstrap, this.secrets);
 		if (ads !== null) {
+			const { makeAdsTransport = null } = options;
+			assert(makeAdsTransport !== null, 'a bootstrap with ads_config comes with a transport');
 			this.adsCluster = ads.clusterName;
 			this.ads = new AdsClient({
-				transport: new GrpcAdsTransport(ads.transport),
+				transport: makeAdsTransport(ads.transport),
 				node: bootstrap.node ?? create(NodeSchema),
 				clock,
 				random,

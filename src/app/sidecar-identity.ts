@@ -11,9 +11,10 @@ import { GrpcCertificateClient } from '../identity/certificate-client.ts';
 import { IdentityAgent } from '../identity/identity-agent.ts';
 import { workloadSpiffeId } from '../identity/spiffe.ts';
 import type { Clock } from '../std/clock.ts';
-import { ConfigError, type WeftError } from '../std/errors.ts';
+import { ConfigError, WeftError } from '../std/errors.ts';
 import type { Random } from '../std/random.ts';
 import { ROOTS_FILE, XDS_CLUSTER } from './run/sidecar-bootstrap.ts';
+import type { SidecarOptions } from './sidecar.ts';
 
 /** Where a sidecar's control plane is, and how it is recognised. */
 export interface ControlPlaneTarget {
@@ -33,12 +34,30 @@ const metadataSchema = z.object({
 	MESH_ID: z.string().min(1),
 });
 
-/** Whether `weft run` (or who does as it does) wrote this bootstrap: the node's metadata has `WEFT`. */
-export function isMeshSidecar(bootstrap: Bootstrap): boolean {
-	return bootstrap.node?.metadata?.WEFT !== undefined;
+/** Resolves with the agent once it has its first certificate. @throws ConfigError; WeftError `identity_refused` */
+export function startIdentity(options: SidecarOptions): Promise<IdentityAgent> {
+	const { bootstrap, network, random, stateDir, joinToken } = options;
+	if (stateDir === null) {
+		throw new WeftError('state_dir_missing', 'a sidecar of the mesh needs --state-dir, for its identity');
+	}
+	return new Promise((resolve, reject) => {
+		let failed: (error: WeftError) => void = reject;
+		const agent = identityAgentFor(bootstrap, {
+			stateDir,
+			joinToken,
+			clock: network.clock,
+			random,
+			onFailed: (error) => failed(error),
+		});
+		agent.subscribe(() => {
+			failed = options.onFailed;
+			resolve(agent);
+		});
+		void agent.start();
+	});
 }
 
-export interface IdentityAgentSurroundings {
+interface IdentityAgentSurroundings {
 	readonly stateDir: string;
 	/** Null: there is none; what is on disk must do. */
 	readonly joinToken: string | null;
@@ -48,7 +67,7 @@ export interface IdentityAgentSurroundings {
 }
 
 /** @throws ConfigError */
-export function identityAgentFor(bootstrap: Bootstrap, surroundings: IdentityAgentSurroundings): IdentityAgent {
+function identityAgentFor(bootstrap: Bootstrap, surroundings: IdentityAgentSurroundings): IdentityAgent {
 	const parsed = metadataSchema.safeParse(bootstrap.node?.metadata ?? {});
 	if (!parsed.success) {
 		const field = `node.metadata.${parsed.error.issues[0]?.path.join('.') ?? ''}`;

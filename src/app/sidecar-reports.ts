@@ -10,7 +10,8 @@ import type { Random } from '../std/random.ts';
 import { MetricsStream } from '../telemetry/metrics-stream.ts';
 import type { MetricRegistry } from '../telemetry/registry.ts';
 import { HealthReporter } from '../xds/health-reporter.ts';
-import type { ControlPlaneTarget } from './sidecar-identity.ts';
+import type { SidecarOptions } from './sidecar.ts';
+import { type ControlPlaneTarget, controlPlaneTarget } from './sidecar-identity.ts';
 
 export interface SidecarReportsOptions {
 	readonly target: ControlPlaneTarget;
@@ -27,6 +28,26 @@ interface Present {
 	readonly channel: grpc.Channel;
 	readonly metrics: MetricsStream;
 	readonly health: HealthReporter | null;
+}
+
+/** Null: the bootstrap has no node to speak for. @throws ConfigError when it does not say where the control plane is */
+export function startReports(
+	{ bootstrap, network, random }: SidecarOptions,
+	identity: IdentitySource,
+	registry: MetricRegistry,
+): SidecarReports | null {
+	const { node } = bootstrap;
+	if (node === undefined) return null;
+	const weft = node.metadata?.WEFT;
+	return new SidecarReports({
+		target: controlPlaneTarget(bootstrap),
+		identity,
+		node,
+		registry,
+		network,
+		random,
+		healthChecked: typeof weft === 'object' && weft !== null && 'healthCheck' in weft,
+	});
 }
 
 const KEEPALIVE_MS = 30_000;

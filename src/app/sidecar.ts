@@ -12,12 +12,11 @@ import { compileListenAddress } from '../proxy/address.ts';
 import { startAdminServer } from '../proxy/admin/admin-server.ts';
 import type { ServerState } from '../proxy/admin/admin-state.ts';
 import { typeRegistry } from '../proxy/type-registry.ts';
-import { WeftError } from '../std/errors.ts';
+import type { WeftError } from '../std/errors.ts';
 import type { Random } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
-import { type RunningProxy, startProxy } from './proxy.ts';
-import { controlPlaneTarget, identityAgentFor, isMeshSidecar } from './sidecar-identity.ts';
-import { SidecarReports } from './sidecar-reports.ts';
+import { loadAdsTransport, type MakeAdsTransport, type RunningProxy, startProxy } from './proxy.ts';
+import type { SidecarReports, startReports } from './sidecar-reports.ts';
 
 export interface SidecarOptions {
 	/** See `parseBootstrap`. */
@@ -49,38 +48,33 @@ export interface Sidecar {
 	stop(deadlineMs: number): Promise<void>;
 }
 
+/** What only a sidecar of the mesh has. */
+interface MeshParts {
+	readonly agent: IdentityAgent;
+	readonly startReports: typeof startReports;
+}
+
 /** @throws ConfigError; WeftError when an address cannot be had, or `identity_refused` */
 export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
-	const agent = isMeshSidecar(options.bootstrap) ? await startIdentity(options) : null;
+	const mesh = isMeshSidecar(options.bootstrap) ? await startMeshParts(options) : null;
 	try {
-		return new ComposedSidecar(options, agent);
+		return new ComposedSidecar(options, mesh, await loadAdsTransport(options.bootstrap));
 	} catch (error) {
-		void agent?.stop();
+		void mesh?.agent.stop();
 		throw error;
 	}
 }
 
-/** Resolves with the first certificate. */
-function startIdentity(options: SidecarOptions): Promise<IdentityAgent> {
-	const { bootstrap, network, random, stateDir, joinToken } = options;
-	if (stateDir === null) {
-		throw new WeftError('state_dir_missing', 'a sidecar of the mesh needs --state-dir, for its identity');
-	}
-	return new Promise((resolve, reject) => {
-		let failed: (error: WeftError) => void = reject;
-		const agent = identityAgentFor(bootstrap, {
-			stateDir,
-			joinToken,
-			clock: network.clock,
-			random,
-			onFailed: (error) => failed(error),
-		});
-		agent.subscribe(() => {
-			failed = options.onFailed;
-			resolve(agent);
-		});
-		void agent.start();
-	});
+/** Whether `weft run` (or who does as it does) wrote this bootstrap: the node's metadata has `WEFT`. */
+function isMeshSidecar(bootstrap: Bootstrap): boolean {
+	return bootstrap.node?.metadata?.WEFT !== undefined;
+}
+
+/** Loaded only here: what they bring along is a third of a bare proxy's memory. */
+async function startMeshParts(options: SidecarOptions): Promise<MeshParts> {
+	const { startIdentity } = await import('./sidecar-identity.ts');
+	const { startReports } = await import('./sidecar-reports.ts');
+	return { agent: await startIdentity(options), startReports };
 }
 
 class ComposedSidecar implements Sidecar {
@@ -88,18 +82,30 @@ class ComposedSidecar implements Sidecar {
 	private readonly proxy: RunningProxy;
 	private readonly admin: Listener | null;
 	private readonly reports: SidecarReports | null;
+	private readonly agent: IdentityAgent | null;
 	private readonly startedMs: number;
 	private draining = false;
 	private healthCheckFailed = false;
 
 	constructor(
 		private readonly options: SidecarOptions,
-		private readonly agent: IdentityAgent | null,
+		mesh: MeshParts | null,
+		makeAdsTransport: MakeAdsTransport | null,
 	) {
 		const { bootstrap, network, random, stateDir, drainTimeMs } = options;
 		const registry = new MetricRegistry();
 		this.startedMs = network.clock.wallMs();
-		this.proxy = startProxy({ bootstrap, network, random, registry, identity: agent, stateDir, drainTimeMs });
+		this.agent = mesh === null ? null : mesh.agent;
+		this.proxy = startProxy({
+			bootstrap,
+			network,
+			random,
+			registry,
+			makeAdsTransport,
+			identity: this.agent,
+			stateDir,
+			drainTimeMs,
+		});
 		try {
 			this.admin = this.startAdmin(registry);
 		} catch (error) {
@@ -107,20 +113,7 @@ class ComposedSidecar implements Sidecar {
 			throw error;
 		}
 		this.ready = this.proxy.ready;
-		const { node } = bootstrap;
-		const weft = node?.metadata?.WEFT;
-		this.reports =
-			agent === null || node === undefined
-				? null
-				: new SidecarReports({
-						target: controlPlaneTarget(bootstrap),
-						identity: agent,
-						node,
-						registry,
-						network,
-						random,
-						healthChecked: typeof weft === 'object' && weft !== null && 'healthCheck' in weft,
-					});
+		this.reports = mesh === null ? null : mesh.startReports(options, mesh.agent, registry);
 	}
 
 	async leave(deadlineMs: number): Promise<void> {

@@ -1,7 +1,6 @@
 // How the commands that stay (up, run, proxy) end: with the code that their work resolves to, or with
 // one clear line and a code that says what kind of failure it was.
 
-import { logVerbosity, setLogVerbosity } from '@grpc/grpc-js';
 import { ExitError } from '../app/exit-error.ts';
 import { ConfigError, errorMessage, WeftError } from '../std/errors.ts';
 import { EXIT_INVALID } from './exit-codes.ts';
@@ -12,8 +11,6 @@ export function say(command: string, line: string): void {
 }
 
 export async function endWith(command: string, work: () => Promise<number>): Promise<never> {
-	// What fails there comes back as an error, and is told once, in our words.
-	setLogVerbosity(logVerbosity.NONE);
 	let exitCode = 1;
 	try {
 		exitCode = await work();

@@ -3,9 +3,10 @@
 import { readFileSync, writeSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { InertNetwork } from '../app/inert-network.ts';
-import { startProxy } from '../app/proxy.ts';
+import { loadAdsTransport, startProxy } from '../app/proxy.ts';
 import { type FromSidecar, SUPERVISION_DESCRIPTOR, WordReader } from '../app/run/supervision-line.ts';
 import { type Sidecar, startSidecar } from '../app/sidecar.ts';
+import { releaseStartupMemory } from '../app/startup-memory.ts';
 import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
 import { BunNetwork } from '../net/bun-network.ts';
 import { TimerWheel } from '../net/timer-wheel.ts';
@@ -79,7 +80,9 @@ export function register(program: Command): void {
 async function validate(flags: Flags): Promise<number> {
 	const bootstrap = readBootstrap(flags);
 	const network = new InertNetwork(new TimerWheel());
-	const proxy = startProxy({ bootstrap, network, random: systemRandom, registry: new MetricRegistry() });
+	const makeAdsTransport = await loadAdsTransport(bootstrap);
+	const registry = new MetricRegistry();
+	const proxy = startProxy({ bootstrap, network, random: systemRandom, registry, makeAdsTransport });
 	await proxy.stop();
 	process.stdout.write(`configuration '${flags.configPath ?? '--config-yaml'}' OK\n`);
 	return 0;
@@ -123,6 +126,7 @@ async function serve(flags: Flags): Promise<number> {
 	]);
 	if (sidecar === null) return (await ending.asked).exitCode;
 	void sidecar.ready.then(() => {
+		releaseStartupMemory();
 		log.info('ready');
 		if (flags.supervised === true) tell('ready');
 	});

@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { startLocalControlPlane } from '../app/control-plane/local-control-plane.ts';
 import { dataDirectory, dataPaths } from '../app/data-directory.ts';
 import type { TcpAddress } from '../control/api/api-server.ts';
+import { quietGrpc } from '../grpc/quiet.ts';
 import { DEFAULT_TRUST_DOMAIN, trustDomainFault } from '../identity/spiffe.ts';
 import { BunNetwork } from '../net/bun-network.ts';
 import { LOG_LEVELS, type LogLevel, logSink } from '../std/log.ts';
@@ -59,6 +60,7 @@ export function register(program: Command): void {
 			const flags = self.optsWithGlobals<Flags>();
 			logSink.level = flags.logLevel;
 			logSink.format = flags.logFormat;
+			quietGrpc();
 			return endWith('up', () => up(flags));
 		});
 }
