@@ -243,6 +243,31 @@ describe('the view of a sidecar', () => {
 		expect(mesh.open(sidecarNode()).names(LISTENER_TYPE)).toContain('outbound|9080||details.default.svc.cluster.local');
 	});
 
+	test('captured connections to no service are refused, or passed through but never to loopback', async () => {
+		const mesh = await TestMesh.start(service('reviews'));
+		const open = (outbound?: 'allow-any' | 'registry-only') =>
+			mesh.open(sidecarNode({ weft: { capture: 'transparent', outbound } }));
+		for (const closed of [open(), open('registry-only')]) {
+			expect(closed.names(CLUSTER_TYPE)).not.toContain('PassthroughCluster');
+			const listener = closed.listener('virtualOutbound')!;
+			expect(listener.defaultFilterChain).toBeUndefined();
+			expect(listener.filterChains.map((chain) => chain.filterChainMatch)).toEqual([undefined]);
+		}
+		const passing = open('allow-any');
+		expect(passing.names(CLUSTER_TYPE)).toContain('PassthroughCluster');
+		const { filterChains, defaultFilterChain } = passing.listener('virtualOutbound')!;
+		expect(defaultFilterChain?.name).toBe('passthrough');
+		const ranges = filterChains[0]!.filterChainMatch!.prefixRanges;
+		expect(ranges.map(({ addressPrefix, prefixLen }) => `${addressPrefix}/${prefixLen}`)).toEqual([
+			'0.0.0.0/8',
+			'127.0.0.0/8',
+			'224.0.0.0/3',
+		]);
+		// Other ways of capture have no such listener: nothing would go through it.
+		const other = mesh.open(sidecarNode({ weft: { outbound: 'allow-any' } }));
+		expect(other.names(CLUSTER_TYPE)).not.toContain('PassthroughCluster');
+	});
+
 	test('a sidecar that has left hears nothing', async () => {
 		const mesh = await TestMesh.start(yaml);
 		const sidecar = mesh.open(sidecarNode());

@@ -6,11 +6,16 @@ import type { ServicePort } from '../config/service.ts';
 import type { EncodedResource, ResourceChanges } from '../xds/resource-view.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/type-urls.ts';
 import type { RouteContext } from './compile/backend.ts';
-import { compileBlackHoleCluster, compileInboundCluster, compileOutboundCluster } from './compile/cluster.ts';
+import {
+	compileBlackHoleCluster,
+	compileInboundCluster,
+	compileOutboundCluster,
+	compilePassthroughCluster,
+} from './compile/cluster.ts';
 import { compileEndpoints } from './compile/endpoint.ts';
 import { compileOutboundListener, compileOwnListeners } from './compile/listener.ts';
 import { type MeshService, meshService, portProtocol } from './compile/mesh-service.ts';
-import { BLACK_HOLE_CLUSTER, HTTP_PROXY_ROUTES, outboundName } from './compile/names.ts';
+import { BLACK_HOLE_CLUSTER, HTTP_PROXY_ROUTES, outboundName, PASSTHROUGH_CLUSTER } from './compile/names.ts';
 import { type OutboundProfile, outboundProfile, profileKey } from './compile/outbound-profile.ts';
 import {
 	appliesToPort,
@@ -23,7 +28,7 @@ import {
 import type { HttpRoute } from './mesh-kinds.ts';
 import type { MeshChange, MeshModel } from './model.ts';
 import { LayeredView, ResourceLayer } from './resource-layer.ts';
-import { programAddress, type SidecarNode } from './sidecar-node.ts';
+import { passesThrough, programAddress, type SidecarNode } from './sidecar-node.ts';
 
 /** Outbound listeners that all sidecars of one profile share. */
 interface OutboundListeners {
@@ -255,6 +260,7 @@ export class MeshResources {
 		for (const listener of compileOwnListeners({ node, trustDomain: this.trustDomain })) {
 			layer.set(LISTENER_TYPE, listener.name, listener);
 		}
+		if (passesThrough(weft)) layer.set(CLUSTER_TYPE, PASSTHROUGH_CLUSTER, compilePassthroughCluster());
 		for (const { port, protocol } of weft.ports) {
 			const cluster = compileInboundCluster(port, protocol, weft.networkNamespace ?? '', programAddress(weft));
 			layer.set(CLUSTER_TYPE, cluster.name, cluster);

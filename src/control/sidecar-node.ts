@@ -37,6 +37,7 @@ const weftSchema = z.object({
 	outboundBase: ipv4.optional(),
 	capturePort: portSchema.optional(),
 	httpProxyPort: portSchema.optional(),
+	outbound: z.enum(['allow-any', 'registry-only']).optional(),
 	publish: z
 		.array(
 			z.object({
@@ -138,4 +139,9 @@ function invalid(message: string): WeftError {
 /** Where the sidecar's program listens. */
 export function programAddress({ capture, programAddress: given }: WeftNodeMetadata): string {
 	return capture === 'transparent' ? '127.0.0.1' : (given ?? '127.0.0.1');
+}
+
+/** Whether the program's connections to where no service is go there; without capture they go by themselves. */
+export function passesThrough({ capture, outbound }: WeftNodeMetadata): boolean {
+	return capture === 'transparent' && outbound === 'allow-any';
 }

@@ -11,6 +11,9 @@ export type CaptureMode =
 	/** One local port per service, and an HTTP proxy port. */
 	| 'explicit';
 
+/** `allow-any`: they go there, but never to loopback addresses of the machine, where sidecars and others listen. */
+export type OutboundPolicy = 'allow-any' | 'registry-only';
+
 export interface WorkloadHealthCheck {
 	readonly kind: 'http' | 'tcp';
 	/** For http. */
@@ -42,6 +45,11 @@ export interface WeftNodeMetadata {
 	readonly capturePort?: number;
 	/** For `explicit`: the HTTP proxy's port; a service's local port is made from its address by the control plane. */
 	readonly httpProxyPort?: number;
+	/**
+	 * For `transparent`: what becomes of connections to where no service is. Default `registry-only`: they are refused.
+	 * Istio's `outboundTrafficPolicy`.
+	 */
+	readonly outbound?: OutboundPolicy;
 	/** Doors for people outside the mesh: a loopback address and port, plain text, to a port of the program. */
 	readonly publish?: readonly { readonly address: string; readonly port: number; readonly targetPort: number }[];
 	readonly healthCheck?: WorkloadHealthCheck;

@@ -23,7 +23,13 @@ import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts
 import { CLUSTER_TYPE, ENDPOINT_TYPE } from '../../xds/type-urls.ts';
 import { type MeshService, type PortProtocol, portProtocol, TLS_MODE_ISTIO } from './mesh-service.ts';
 import { adsSource, any, duration, sdsSecret, socketAddress } from './messages.ts';
-import { BLACK_HOLE_CLUSTER, inboundClusterName, outboundName, outboundServerName } from './names.ts';
+import {
+	BLACK_HOLE_CLUSTER,
+	inboundClusterName,
+	outboundName,
+	outboundServerName,
+	PASSTHROUGH_CLUSTER,
+} from './names.ts';
 
 export const CONNECT_TIMEOUT_MS = 5000;
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
@@ -95,6 +101,17 @@ export function compileBlackHoleCluster(): EncodedResource {
 			clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.STATIC },
 			loadAssignment: { clusterName: BLACK_HOLE_CLUSTER },
 			connectTimeout: duration(CONNECT_TIMEOUT_MS),
+		}),
+	);
+}
+
+/** Goes where the connection was headed, from the sidecar's own network; in plain text, as the program sent it. */
+export function compilePassthroughCluster(): EncodedResource {
+	return encode(
+		create(ClusterSchema, {
+			...common(PASSTHROUGH_CLUSTER, 'tcp'),
+			clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.ORIGINAL_DST },
+			lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
 		}),
 	);
 }

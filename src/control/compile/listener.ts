@@ -13,10 +13,10 @@ import {
 import { type Listener, ListenerSchema } from '../../generated/envoy/config/listener/v3/listener_pb.ts';
 import { OriginalDstSchema } from '../../generated/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.ts';
 import { TcpProxySchema } from '../../generated/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts';
-import { CAPTURE_PORT_DEFAULT } from '../../xds/node-metadata.ts';
+import { CAPTURE_PORT_DEFAULT, type WeftNodeMetadata } from '../../xds/node-metadata.ts';
 import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts';
 import { LISTENER_TYPE, ROUTE_TYPE } from '../../xds/type-urls.ts';
-import type { SidecarNode } from '../sidecar-node.ts';
+import { passesThrough, type SidecarNode } from '../sidecar-node.ts';
 import { httpConnectionManager, inboundRoutes, meshTelemetry, type Reporter } from './connection-manager.ts';
 import { type MeshService, portProtocol } from './mesh-service.ts';
 import { any, duration, socketAddress } from './messages.ts';
@@ -28,6 +28,7 @@ import {
 	inboundClusterName,
 	inboundListenerName,
 	outboundName,
+	PASSTHROUGH_CLUSTER,
 	publishListenerName,
 } from './names.ts';
 import { type OutboundProfile, outboundAddress } from './outbound-profile.ts';
@@ -69,7 +70,7 @@ export function compileOwnListeners(mesh: MeshIdentity): EncodedResource[] {
 	if (weft === null) return [];
 	const listeners: EncodedResource[] = [];
 	if (weft.capture === 'transparent') {
-		listeners.push(captureListener(weft.capturePort ?? CAPTURE_PORT_DEFAULT, weft.networkNamespace ?? '', dialect));
+		listeners.push(captureListener(weft, dialect));
 	}
 	if (weft.capture === 'explicit' && weft.httpProxyPort !== undefined) {
 		listeners.push(httpProxyListener(weft.address, weft.httpProxyPort, dialect));
@@ -102,11 +103,31 @@ export function compileOwnListeners(mesh: MeshIdentity): EncodedResource[] {
 	return listeners;
 }
 
-/** Where everything the program sends arrives; what is for no service of the mesh is refused. */
-function captureListener(port: number, networkNamespace: string, dialect: Dialect): EncodedResource {
+/**
+ * Where the sidecar itself, in its own network, must never connect for a program: loopback (the machine's own
+ * services, other instances' ports behind their sidecars), "this host", which Linux takes for loopback too, and
+ * what is no unicast address.
+ */
+const NEVER_PASSED_THROUGH: readonly (readonly [string, number])[] = [
+	['0.0.0.0', 8],
+	['127.0.0.0', 8],
+	['224.0.0.0', 3],
+];
+
+/** Where everything the program sends arrives; what is for no service of the mesh is passed through, or refused. */
+function captureListener(weft: WeftNodeMetadata, dialect: Dialect): EncodedResource {
+	const refused = tcpFilters(dialect, 'source', 'blackhole', BLACK_HOLE_CLUSTER);
+	const passed = tcpFilters(dialect, 'source', 'passthrough', PASSTHROUGH_CLUSTER);
+	const prefixRanges = NEVER_PASSED_THROUGH.map(([addressPrefix, length]) => ({ addressPrefix, prefixLen: length }));
+	const chains = passesThrough(weft)
+		? {
+				filterChains: [{ name: 'never', filterChainMatch: { prefixRanges }, filters: refused }],
+				defaultFilterChain: { name: 'passthrough', filters: passed },
+			}
+		: { filterChains: [{ filters: refused }] };
 	const listener = create(ListenerSchema, {
 		name: CAPTURE_LISTENER,
-		address: socketAddress('0.0.0.0', port, networkNamespace),
+		address: socketAddress('0.0.0.0', weft.capturePort ?? CAPTURE_PORT_DEFAULT, weft.networkNamespace ?? ''),
 		useOriginalDst: true,
 		trafficDirection: TrafficDirection.OUTBOUND,
 		listenerFilters: [
@@ -115,7 +136,7 @@ function captureListener(port: number, networkNamespace: string, dialect: Dialec
 				configType: { case: 'typedConfig', value: any(OriginalDstSchema, create(OriginalDstSchema)) },
 			},
 		],
-		filterChains: [{ filters: tcpFilters(dialect, 'source', 'blackhole', BLACK_HOLE_CLUSTER) }],
+		...chains,
 	});
 	return encode(listener);
 }

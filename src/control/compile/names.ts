@@ -4,6 +4,7 @@ import type { MeshObject } from '../../config/object.ts';
 
 export const HOST_SUFFIX = 'svc.cluster.local';
 export const BLACK_HOLE_CLUSTER = 'BlackHoleCluster';
+export const PASSTHROUGH_CLUSTER = 'PassthroughCluster';
 export const CAPTURE_LISTENER = 'virtualOutbound';
 export const HTTP_PROXY_ROUTES = 'http_proxy';
 
