@@ -20,6 +20,12 @@ export function instanceIndexOf(address: string): number | null {
 	return Number.isInteger(index) && index >= 1 && index <= INSTANCE_INDEX_MAX ? index : null;
 }
 
+/** The index in whose block `address` is; null when it is in none. */
+export function instanceIndexOfAddress(address: string): number | null {
+	const index = Math.floor((parseIpv4(address) - INSTANCES_BASE) / INSTANCE_BLOCK_SIZE);
+	return index >= 1 && index <= INSTANCE_INDEX_MAX ? index : null;
+}
+
 /** Address n of a block; null when the block has no such address. */
 export function addressInBlock(base: string, n: number): string | null {
 	return n >= 1 && n < INSTANCE_BLOCK_SIZE ? formatIpv4(parseIpv4(base) + n) : null;

@@ -7,13 +7,15 @@ function setUp() {
 	const store = new MemoryStore();
 	const connected = new Set<string>();
 	const alive = new Set<string>();
-	const open = () =>
+	const inUse = new Set<number>();
+	const open = (first = 1) =>
 		InstanceIndexes.open(
 			store,
 			(instance) => connected.has(instance),
 			(stamp) => alive.has(stamp),
+			{ first: () => first, inUse: () => inUse },
 		);
-	return { connected, alive, open };
+	return { connected, alive, inUse, open };
 }
 
 test('indexes are given one after the other, and one of the dead is not given at once again', async () => {
@@ -97,4 +99,19 @@ test('a name that lives on one index cannot be had on another', async () => {
 	const indexes = await open();
 	await indexes.take('one', 'a');
 	await expect(indexes.retake(7, 'one', 'a')).rejects.toMatchObject({ code: 'conflict' });
+});
+
+test('addresses on which something listens, such as the sidecars of another mesh, are passed over', async () => {
+	const { alive, inUse, open } = setUp();
+	for (const index of [5, 6]) inUse.add(index);
+	alive.add('a');
+	const indexes = await open(5);
+	expect(await indexes.take('one', 'a')).toBe(7);
+});
+
+test('a mesh that has given none begins where it is told, and goes on where it was', async () => {
+	const { alive, open } = setUp();
+	alive.add('a');
+	expect(await (await open(INSTANCE_INDEX_MAX)).take('one', 'a')).toBe(INSTANCE_INDEX_MAX);
+	expect(await (await open(700)).take('two', 'a')).toBe(1);
 });

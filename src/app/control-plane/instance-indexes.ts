@@ -2,13 +2,15 @@
 // index belongs to the process that asked for it (`weft run`) for as long as that lives, also while
 // the control plane is away: that is why it is remembered in the store. The next index after the last
 // given is taken first, so that an address is not another instance's right after its death, while
-// somebody may still send to it.
+// somebody may still send to it. Other meshes on this machine give out the same addresses: what is
+// listened on already is passed over, and a new mesh begins anywhere, so that two rarely try the same.
 
 import type { InstanceGrant, InstanceGrants } from '../../control/instance-grants.ts';
 import { WeftError } from '../../std/errors.ts';
 import type { Store } from '../../store/store.ts';
 import { INSTANCE_INDEX_MAX, instanceAddress } from '../instance-addresses.ts';
 import { stampIsAlive } from '../process-stamp.ts';
+import { blocksInUse } from './blocks-in-use.ts';
 
 interface Owner {
 	readonly instance: string;
@@ -21,6 +23,19 @@ interface Owner {
 /** What an instance joined as; its address is its index's. */
 export type JoinedWorkload = Omit<InstanceGrant, 'address'>;
 
+/** What there is on this machine beside this mesh. */
+export interface MachineBlocks {
+	/** The index to begin with, 1…INSTANCE_INDEX_MAX, in a mesh that has given none yet. */
+	first(): number;
+	/** Indexes on whose addresses something listens. */
+	inUse(): ReadonlySet<number>;
+}
+
+const THIS_MACHINE: MachineBlocks = {
+	first: () => 1 + Math.floor(Math.random() * INSTANCE_INDEX_MAX),
+	inUse: blocksInUse,
+};
+
 const PREFIX = '/weft.dev/InstanceIndex/-/';
 
 export class InstanceIndexes implements InstanceGrants {
@@ -32,27 +47,30 @@ export class InstanceIndexes implements InstanceGrants {
 		/** Says whether an instance is connected, by its name; for owners that cannot be seen. */
 		private readonly isLive: (instance: string) => boolean,
 		private readonly stampAlive: (stamp: string) => boolean,
+		private readonly machine: MachineBlocks,
 	) {}
 
 	static async open(
 		store: Store,
 		isLive: (instance: string) => boolean,
 		stampAlive: (stamp: string) => boolean = stampIsAlive,
+		machine: MachineBlocks = THIS_MACHINE,
 	): Promise<InstanceIndexes> {
 		const owners = new Map<number, Owner>();
 		for (const { key, value } of (await store.list(PREFIX)).entries) {
 			owners.set(Number(key.slice(PREFIX.length)), JSON.parse(value) as Owner);
 		}
-		const indexes = new InstanceIndexes(store, owners, isLive, stampAlive);
-		indexes.last = Math.max(0, ...owners.keys());
+		const indexes = new InstanceIndexes(store, owners, isLive, stampAlive, machine);
+		indexes.last = owners.size > 0 ? Math.max(...owners.keys()) : machine.first() - 1;
 		return indexes;
 	}
 
 	/** @throws WeftError `no_index_left` */
 	async take(instance: string, stamp: string, joined: JoinedWorkload | null = null): Promise<number> {
+		const inUse = this.machine.inUse();
 		for (let step = 1; step <= INSTANCE_INDEX_MAX; step++) {
 			const index = ((this.last + step - 1) % INSTANCE_INDEX_MAX) + 1;
-			if (this.isTaken(index)) continue;
+			if (inUse.has(index) || this.isTaken(index)) continue;
 			this.last = index;
 			await this.put(index, { instance, stamp, joined });
 			return index;

@@ -38,7 +38,7 @@ beforeEach(async () => {
 		objects,
 		tokens,
 		authority: await CertificateAuthority.open({ directory: join(directory, 'ca'), clock }),
-		indexes: await InstanceIndexes.open(store, () => false),
+		indexes: await InstanceIndexes.open(store, () => false, undefined, { first: () => 1, inUse: () => new Set() }),
 		xds: { address: '127.0.0.1', port: 15012 },
 		uid: UID,
 	});
