@@ -94,6 +94,7 @@ async function serve(flags: Flags): Promise<number> {
 	delete process.env[JOIN_TOKEN_VARIABLE];
 	const bootstrap = readBootstrap(flags);
 	const drainTimeMs = flags.drainTimeS * 1000;
+	const network = new BunNetwork();
 	const ending = new Ending();
 	ending.listenForSignals();
 	let sidecar: Sidecar | null = null;
@@ -106,7 +107,7 @@ async function serve(flags: Flags): Promise<number> {
 	sidecar = await Promise.race([
 		startSidecar({
 			bootstrap,
-			network: new BunNetwork(),
+			network,
 			random: systemRandom,
 			stateDir: flags.stateDir ?? null,
 			joinToken,
@@ -126,7 +127,7 @@ async function serve(flags: Flags): Promise<number> {
 	]);
 	if (sidecar === null) return (await ending.asked).exitCode;
 	void sidecar.ready.then(() => {
-		releaseStartupMemory();
+		releaseStartupMemory(network.clock);
 		log.info('ready');
 		if (flags.supervised === true) tell('ready');
 	});

@@ -10,7 +10,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { serviceIndex } from '../../config/service.ts';
 import { explicitLocalPort } from '../../control/compile/outbound-profile.ts';
-import type { Clock } from '../../std/clock.ts';
+import type { Clock, Timer } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';
 import { CAPTURE_PORT_DEFAULT, type CaptureMode, type SidecarNodeMetadata } from '../../xds/node-metadata.ts';
@@ -18,6 +18,7 @@ import { ExitError } from '../exit-error.ts';
 import { addressInBlock } from '../instance-addresses.ts';
 import type { JoinAnswer, JoinRequest } from '../join-protocol.ts';
 import { selfCommand } from '../self-command.ts';
+import { releaseStartupMemory } from '../startup-memory.ts';
 import { type Capture, prepareCapture } from './capture.ts';
 import { ControlPlaneClient } from './control-plane-client.ts';
 import { HostsFile, type NamedService } from './host-names.ts';
@@ -95,17 +96,20 @@ class Run {
 			},
 		});
 		const watch = this.serviceWatch(capture, hosts);
+		let settling: Timer | null = null;
 		try {
 			const ended = await Promise.race([this.sidecarReady(sidecar), program.exited]);
 			// Ended while it was held: by a signal.
 			if (ended !== null) return ended.exitCode;
 			program.start();
 			watch?.start();
+			settling = releaseStartupMemory(this.surroundings.clock);
 			return (await program.exited).exitCode;
 		} catch (error) {
 			program.signal('SIGKILL');
 			throw error;
 		} finally {
+			settling?.cancel();
 			watch?.stop();
 			await sidecar.stop();
 			stopListening();
