@@ -45,7 +45,7 @@ export function register(program: Command): void {
 			`
 Examples:
   weft apply -f routes.yaml
-  weft apply -f examples/shop/routes/ -n shop --wait
+  weft apply -f examples/shop/mesh/products-canary-10.yaml --wait
   sed s/10/50/ canary.yaml | weft apply -f -
 `,
 		)

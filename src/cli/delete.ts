@@ -5,7 +5,7 @@ import { ExitError } from '../app/exit-error.ts';
 import type { AnyKind } from '../config/kinds.ts';
 import { type ApiClient, clientFor, failure, resourcePath } from './api-client.ts';
 import { EXIT_FAILED, EXIT_INVALID } from './exit-codes.ts';
-import { displayName, parseKind } from './kind-argument.ts';
+import { displayName, parseWanted } from './kind-argument.ts';
 import { readManifests } from './manifest-files.ts';
 import { print } from './output.ts';
 
@@ -64,13 +64,12 @@ async function doomedObjects(kindText: string | undefined, names: string[], opti
 			name: metadata.name,
 		}));
 	}
-	const [kindPart, slashName] = (kindText ?? '').split('/');
-	if (kindPart === undefined || kindPart === '')
+	if (kindText === undefined || kindText === '')
 		throw new ExitError(EXIT_INVALID, 'what is to be deleted? Give KIND NAME, or -f FILE');
-	const kind = parseKind(kindPart);
-	const all = slashName === undefined ? names : [slashName, ...names];
-	if (all.length === 0) throw new ExitError(EXIT_INVALID, `which ${kind.singular}? Give at least one name`);
-	return all.map((name) => ({ kind, namespace: options.namespace, name }));
+	return parseWanted(kindText, names).flatMap(({ kind, names: doomed }) => {
+		if (doomed.length === 0) throw new ExitError(EXIT_INVALID, `which ${kind.singular}? Give at least one name`);
+		return doomed.map((name) => ({ kind, namespace: options.namespace, name }));
+	});
 }
 
 /** False when it was not there. */

@@ -12,7 +12,7 @@ import { WORKLOAD_ENTRY, type WorkloadEntrySpec } from '../config/workload-entry
 import { humanDuration } from '../std/duration.ts';
 import { type ApiClient, clientFor } from './api-client.ts';
 import { EXIT_FAILED } from './exit-codes.ts';
-import { parseKind } from './kind-argument.ts';
+import { parseWanted } from './kind-argument.ts';
 import { coloured, formatTable, print, printable } from './output.ts';
 
 export function register(program: Command): void {
@@ -24,18 +24,18 @@ export function register(program: Command): void {
 		.option('-n, --namespace <name>', 'namespace', 'default')
 		.addHelpText('after', '\nExamples:\n  weft describe service reviews\n  weft describe httproute/reviews -n shop\n')
 		.action(async (kindText: string, names: string[], options: { namespace: string }, command: Command) => {
-			const [kindPart = '', slashName] = kindText.split('/');
-			const kind = parseKind(kindPart);
 			const client = clientFor(command);
-			const all = slashName === undefined ? names : [slashName, ...names];
-			const wanted =
-				all.length > 0 ? all : (await client.list(kind, options.namespace)).map((object) => object.metadata.name);
-			for (const [index, name] of wanted.entries()) {
-				const object = await client.get(kind, options.namespace, name);
-				if (object === null)
-					throw new ExitError(EXIT_FAILED, `${kind.singular} ${name} not found in namespace ${options.namespace}`);
-				if (index > 0) print('');
-				for (const line of await describeLines(client, kind, object)) print(line);
+			let described = 0;
+			for (const { kind, names: given } of parseWanted(kindText, names)) {
+				const wanted =
+					given.length > 0 ? given : (await client.list(kind, options.namespace)).map((object) => object.metadata.name);
+				for (const name of wanted) {
+					const object = await client.get(kind, options.namespace, name);
+					if (object === null)
+						throw new ExitError(EXIT_FAILED, `${kind.singular} ${name} not found in namespace ${options.namespace}`);
+					if (described++ > 0) print('');
+					for (const line of await describeLines(client, kind, object)) print(line);
+				}
 			}
 		});
 }
@@ -101,6 +101,14 @@ function conditionLines(owner: string, conditions: readonly Condition[]): string
 	];
 }
 
+/** Unknown: it has no health check. */
+function healthCell(entry: MeshObject<WorkloadEntrySpec>): { text: string; colour?: 'green' | 'red' } {
+	const { conditions = [] } = (entry.status ?? {}) as { conditions?: readonly Condition[] };
+	const status = conditions.find((one) => one.type === 'Healthy')?.status ?? 'Unknown';
+	if (status === 'True') return { text: status, colour: 'green' };
+	return status === 'False' ? { text: status, colour: 'red' } : { text: status };
+}
+
 async function serviceLines(client: ApiClient, service: MeshObject<ServiceSpec>): Promise<string[]> {
 	const namespace = service.metadata.namespace ?? '';
 	const selector = Object.entries(service.spec.selector ?? {});
@@ -112,13 +120,15 @@ async function serviceLines(client: ApiClient, service: MeshObject<ServiceSpec>)
 	const rows = instances.map((entry) => [
 		{ text: entry.metadata.name },
 		{ text: entry.spec.address },
+		healthCell(entry),
 		{
 			text: Object.entries(entry.spec.labels)
 				.map(([key, value]) => `${key}=${value}`)
 				.join(','),
 		},
 	]);
-	if (rows.length > 0) lines.push(...formatTable(['NAME', 'ADDRESS', 'LABELS'], rows).map((line) => `  ${line}`));
+	if (rows.length > 0)
+		lines.push(...formatTable(['NAME', 'ADDRESS', 'HEALTHY', 'LABELS'], rows).map((line) => `  ${line}`));
 	const routes = (await client.list(erased(HTTP_ROUTE))) as MeshObject<HttpRouteSpec>[];
 	const own = routes.filter((route) =>
 		route.spec.parentRefs.some(

@@ -7,7 +7,7 @@ import type { AnyKind } from '../config/kinds.ts';
 import type { MeshObject } from '../config/object.ts';
 import { type ApiClient, clientFor, resourcePath } from './api-client.ts';
 import { EXIT_FAILED, EXIT_INVALID } from './exit-codes.ts';
-import { displayName, parseKinds } from './kind-argument.ts';
+import { displayName, parseWanted, type Wanted } from './kind-argument.ts';
 import { formatTable, print } from './output.ts';
 
 const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io';
@@ -46,18 +46,17 @@ Examples:
 `,
 		)
 		.action(async (kindText: string, names: string[], options: GetOptions, command: Command) => {
-			const [kindPart = '', slashName] = kindText.split('/');
-			const kinds = parseKinds(kindPart);
-			const wanted = slashName === undefined ? names : [slashName, ...names];
-			if (wanted.length > 0 && options.allNamespaces === true) {
+			const wanted = parseWanted(kindText, names);
+			const byName = wanted.some((one) => one.names.length > 0);
+			if (byName && options.allNamespaces === true) {
 				throw new ExitError(EXIT_INVALID, 'an object by name is in one namespace: use -n instead of -A');
 			}
-			if (options.watch === true && (kinds.length > 1 || wanted.length > 1)) {
+			if (options.watch === true && (wanted.length > 1 || wanted.some((one) => one.names.length > 1))) {
 				throw new ExitError(EXIT_INVALID, 'only one kind, and one name or all, can be watched at a time');
 			}
 			const client = clientFor(command);
-			if (options.output === 'table' || options.output === 'wide') await getTables(client, kinds, wanted, options);
-			else await getObjects(client, kinds, wanted, options);
+			if (options.output === 'table' || options.output === 'wide') await getTables(client, wanted, options);
+			else await getObjects(client, wanted, options);
 		});
 }
 
@@ -70,9 +69,9 @@ interface TableObject {
 	}[];
 }
 
-async function getTables(client: ApiClient, kinds: AnyKind[], names: string[], options: GetOptions): Promise<void> {
+async function getTables(client: ApiClient, wanted: readonly Wanted[], options: GetOptions): Promise<void> {
 	let printed = 0;
-	for (const kind of kinds) {
+	for (const { kind, names } of wanted) {
 		const tables = [];
 		for (const path of pathsFor(kind, names, options)) {
 			tables.push((await client.call({ path, accept: TABLE })) as TableObject);
@@ -82,7 +81,7 @@ async function getTables(client: ApiClient, kinds: AnyKind[], names: string[], o
 		const merged = { ...first, rows: tables.flatMap((table) => table.rows) };
 		if (merged.rows.length > 0) {
 			if (printed > 0) print('');
-			printTable(merged, kinds.length > 1 ? kind : null, kind, options, true);
+			printTable(merged, wanted.length > 1 ? kind : null, kind, options, true);
 			printed++;
 		}
 		if (options.watch === true) {
@@ -91,8 +90,8 @@ async function getTables(client: ApiClient, kinds: AnyKind[], names: string[], o
 	}
 	if (printed === 0 && options.watch !== true) {
 		const where = options.allNamespaces === true ? '' : ` in namespace ${options.namespace}`;
-		const plurals = kinds.map((kind) => kind.plural).join(', ');
-		process.stderr.write(`no ${plurals}${kinds.some((kind) => kind.namespaced) ? where : ''}\n`);
+		const plurals = wanted.map(({ kind }) => kind.plural).join(', ');
+		process.stderr.write(`no ${plurals}${wanted.some(({ kind }) => kind.namespaced) ? where : ''}\n`);
 	}
 }
 
@@ -135,10 +134,10 @@ function printTable(
 	for (const line of heading ? lines : lines.slice(1)) print(line);
 }
 
-async function getObjects(client: ApiClient, kinds: AnyKind[], names: string[], options: GetOptions): Promise<void> {
+async function getObjects(client: ApiClient, wanted: readonly Wanted[], options: GetOptions): Promise<void> {
 	const objects: MeshObject[] = [];
 	let resourceVersion: string | undefined;
-	for (const kind of kinds) {
+	for (const { kind, names } of wanted) {
 		for (const path of pathsFor(kind, names, options)) {
 			const body = (await client.call({ path })) as MeshObject & { items?: MeshObject[] };
 			resourceVersion = body.metadata.resourceVersion;
@@ -147,10 +146,12 @@ async function getObjects(client: ApiClient, kinds: AnyKind[], names: string[], 
 	}
 	const [only] = objects;
 	if (options.output === 'name') for (const object of objects) printObject(object, options.output);
-	else if (names.length === 1 && kinds.length === 1 && only !== undefined) printObject(only, options.output);
+	else if (wanted.length === 1 && wanted[0]?.names.length === 1 && only !== undefined)
+		printObject(only, options.output);
 	else printObject({ apiVersion: 'v1', kind: 'List', items: objects }, options.output);
-	const [kind] = kinds;
-	if (options.watch !== true || kind === undefined) return;
+	const [watched] = wanted;
+	if (options.watch !== true || watched === undefined) return;
+	const { kind, names } = watched;
 	for await (const event of watchEvents(client, kind, names, options, resourceVersion, 'application/json')) {
 		if (options.output === 'yaml') print('---');
 		printObject(event.object as MeshObject, options.output);

@@ -179,6 +179,12 @@ describe('weft get, describe, delete', () => {
 		const described = (await weft('describe', 'svc', 'shown')).out;
 		expect(described).toContain('Routes:      default/shown');
 		expect(described).toContain('Instances: none');
+		expect((await weft('get', 'svc/shown', 'route/shown', '-o', 'name')).out).toBe('service/shown\nhttproute/shown\n');
+		expect(await weft('get', 'svc', 'route/shown')).toMatchObject({
+			code: 2,
+			err: 'weft: found "route/shown" as a name, expected KIND NAME… or KIND/NAME… throughout\n',
+		});
+		expect((await weft('get', 'svc/')).code).toBe(2);
 		expect((await weft('delete', 'svc/shown')).out).toBe('service/shown deleted\n');
 		expect(await weft('delete', 'svc', 'shown')).toEqual({ code: 1, out: '', err: 'weft: not found: service/shown\n' });
 		expect((await weft('delete', 'svc', 'shown', '--ignore-not-found')).code).toBe(0);

@@ -56,6 +56,9 @@ In "loopback" capture it should listen on 127.0.0.1 (or on what --program-addres
 Exit codes: the program's own, 128 + the number of the signal that ended it; 127 command not found,
 126 not executable, 3 no control plane, 2 wrong options, 1 anything else.`;
 
+/** Not defaults of commander's, which `--help` would print. */
+const NONE_GIVEN = { port: [], tcpPort: [], publish: [], env: [] };
+
 export function register(program: Command): void {
 	program
 		.command('run')
@@ -64,8 +67,8 @@ export function register(program: Command): void {
 		.argument('<command...>', 'the program and its arguments, after --')
 		.requiredOption('--service <name>', 'the service that it is an instance of', label)
 		.option('--version <version>', 'its version', version, 'v1')
-		.option('--port <port>', 'a port on which it serves HTTP (may be given again)', collect(port), [])
-		.option('--tcp-port <port>', 'a port on which it serves another protocol (may be given again)', collect(port), [])
+		.option('--port <port>', 'a port on which it serves HTTP (may be given again)', collect(port))
+		.option('--tcp-port <port>', 'a port on which it serves another protocol (may be given again)', collect(port))
 		.option('-n, --namespace <namespace>', 'its namespace', label, 'default')
 		.option(
 			'--service-account <name>',
@@ -78,10 +81,14 @@ export function register(program: Command): void {
 				.default('auto'),
 		)
 		.option('--program-address <address>', 'where it listens, if not on 127.0.0.1 (shares the loopback)', loopback)
-		.option('--publish <[address:]port[:target]>', 'a door for people, plain text', collect(publish), [])
+		.option(
+			'--publish <[address:]port[:target]>',
+			'a door for people, plain text, to its first or that port',
+			collect(publish),
+		)
 		.addOption(new Option('--health-http <path>', 'healthy while this path answers 2xx or 3xx').conflicts('healthTcp'))
 		.option('--health-tcp', 'healthy while its first port takes connections')
-		.option('--env <name=value>', "added to the program's environment (may be given again)", collect(assignment), [])
+		.option('--env <name=value>', "added to the program's environment (may be given again)", collect(assignment))
 		.option('--sidecar-log', "the sidecar's log goes to standard error (default: a file in the data directory)")
 		.addOption(new Option('--sidecar-log-level <level>', 'how much it logs').choices(LOG_LEVELS).default('info'))
 		.option('--drain-time-s <seconds>', 'how long requests under way may take at the end', seconds, 5)
@@ -91,7 +98,7 @@ export function register(program: Command): void {
 			// Only what went wrong is for the user of the program to read.
 			logSink.level = 'warning';
 			return endWith('run', async () => {
-				const options = runOptions(self.optsWithGlobals<Flags>(), command);
+				const options = runOptions({ ...NONE_GIVEN, ...self.optsWithGlobals<Flags>() }, command);
 				checkCommand(command[0]!, options.env.PATH ?? process.env.PATH ?? '');
 				const surroundings = { clock: new TimerWheel(), random: systemRandom };
 				return runProgram(options, { ...surroundings, say: (line) => say('run', line) });
@@ -159,8 +166,8 @@ function checkCommand(name: string, path: string): void {
 	if (found.kind === 'not executable') throw new ExitError(126, `not executable: ${found.file}`);
 }
 
-function collect<T>(parse: (text: string) => T): (text: string, before: readonly T[]) => T[] {
-	return (text, before) => [...before, parse(text)];
+function collect<T>(parse: (text: string) => T): (text: string, before?: readonly T[]) => T[] {
+	return (text, before = []) => [...before, parse(text)];
 }
 
 function label(text: string): string {

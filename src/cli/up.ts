@@ -36,20 +36,25 @@ export function register(program: Command): void {
 	program
 		.command('up')
 		.description('start the control plane and the dashboard on this machine')
-		.option('--data <directory>', 'where it keeps its state')
-		.option('--api-address <address:port>', 'API and dashboard', loopbackAddress, {
-			hostname: '127.0.0.1',
-			port: 15080,
-		})
+		.option(
+			'--data <directory>',
+			'where it keeps its state (default: $WEFT_DATA, else $XDG_DATA_HOME/weft, else ~/.local/share/weft)',
+		)
+		.addOption(
+			new Option('--api-address <address:port>', 'API and dashboard')
+				.argParser(loopbackAddress)
+				.default({ hostname: '127.0.0.1', port: 15080 }, '127.0.0.1:15080'),
+		)
 		.option(
 			'--api-tls-address <address:port>',
 			'API over TLS, for kubectl (default: 127.0.0.1:15443, or any free port)',
 			loopbackAddress,
 		)
-		.option('--xds-address <address:port>', 'sidecars and certificates', loopbackAddress, {
-			hostname: '127.0.0.1',
-			port: 15012,
-		})
+		.addOption(
+			new Option('--xds-address <address:port>', 'sidecars and certificates')
+				.argParser(loopbackAddress)
+				.default({ hostname: '127.0.0.1', port: 15012 }, '127.0.0.1:15012'),
+		)
 		.option('--trust-domain <name>', 'of the identities that it gives out', trustDomain, DEFAULT_TRUST_DOMAIN)
 		.addOption(new Option('-l, --log-level <level>', 'how much it logs').choices(LOG_LEVELS).default('info'))
 		.addOption(

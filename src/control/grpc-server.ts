@@ -76,11 +76,10 @@ export class GrpcServer {
 				if (error === null) resolve(port);
 				else {
 					const inUse = /EADDRINUSE|address already in use/i.test(error.message);
-					reject(
-						new WeftError(inUse ? 'address_in_use' : 'listen_failed', `cannot listen on ${target}: ${error.message}`, {
-							cause: error,
-						}),
-					);
+					// grpc-js tells it at length, with all that it tried.
+					const why = inUse ? 'it is in use' : error.message;
+					const code = inUse ? 'address_in_use' : 'listen_failed';
+					reject(new WeftError(code, `cannot listen on ${target}: ${why}`, { cause: error }));
 				}
 			});
 		});
