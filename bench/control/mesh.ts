@@ -13,7 +13,7 @@ export interface MeshSize {
 	readonly endpoints: number;
 }
 
-export const NAMESPACE = 'bench';
+export const NAMESPACE = 'default';
 export const PORT = 8080;
 
 export function serviceHostName(index: number): string {
@@ -22,8 +22,9 @@ export function serviceHostName(index: number): string {
 
 export async function fillStore(store: Store, { services, endpoints }: MeshSize): Promise<void> {
 	for (let index = 0; index < services; index++) {
-		await putService(store, index);
-		for (let i = 0; i < endpoints; i++) await putEndpoint(store, index, i, 0);
+		const writes = [putService(store, index)];
+		for (let i = 0; i < endpoints; i++) writes.push(putEndpoint(store, index, i, 0));
+		await Promise.all(writes);
 	}
 }
 
@@ -35,6 +36,20 @@ export async function putService(store: Store, index: number): Promise<void> {
 export async function putEndpoint(store: Store, index: number, i: number, round: number): Promise<void> {
 	const name = `svc-${index}-${i}`;
 	await put(store, `/networking.istio.io/WorkloadEntry/${NAMESPACE}/${name}`, workloadEntry(index, name, i, round));
+}
+
+/** A route of the service with as many header matches as the round is odd or even: another round is a change. */
+export async function putRoute(store: Store, index: number, round: number): Promise<void> {
+	const backendRefs = [{ group: '', kind: 'Service', name: `svc-${index}`, port: PORT, weight: 1 }];
+	await put(store, `/gateway.networking.k8s.io/HTTPRoute/${NAMESPACE}/route-${index}`, {
+		apiVersion: 'gateway.networking.k8s.io/v1',
+		kind: 'HTTPRoute',
+		metadata: metadata(`route-${index}`, { generation: round + 1 }),
+		spec: {
+			parentRefs: [{ group: '', kind: 'Service', name: `svc-${index}`, port: PORT }],
+			rules: [{ matches: [{ path: { type: 'PathPrefix', value: `/round-${round}` } }], backendRefs }, { backendRefs }],
+		},
+	});
 }
 
 /** A sidecar of a workload of its own, in the capture that it is asked for; it serves nothing. */

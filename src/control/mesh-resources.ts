@@ -64,10 +64,10 @@ interface OpenView {
 
 export class MeshResources {
 	private readonly services = new Map<string, MeshService>();
-	private readonly endpoints = new ResourceLayer();
+	private readonly endpoints = new ResourceLayer([ENDPOINT_TYPE]);
 	private readonly dialects: readonly DialectResources[] = [
-		{ layer: new ResourceLayer(), dialect: 'weft' },
-		{ layer: new ResourceLayer(), dialect: 'envoy' },
+		{ layer: new ResourceLayer([CLUSTER_TYPE, ROUTE_TYPE]), dialect: 'weft' },
+		{ layer: new ResourceLayer([CLUSTER_TYPE, ROUTE_TYPE]), dialect: 'envoy' },
 	];
 	private readonly namespaces = new Map<string, NamespaceRoutes>();
 	private readonly outbound = new Map<string, OutboundListeners>();
@@ -254,7 +254,7 @@ export class MeshResources {
 
 	/** What no other sidecar has, and no change of the mesh touches. */
 	private compileOwn(node: SidecarNode): ResourceLayer {
-		const layer = new ResourceLayer();
+		const layer = new ResourceLayer([LISTENER_TYPE, CLUSTER_TYPE]);
 		const { weft } = node;
 		if (weft === null) return layer;
 		for (const listener of compileOwnListeners({ node, trustDomain: this.trustDomain })) {
@@ -273,7 +273,13 @@ export class MeshResources {
 		let routes = this.namespaces.get(key);
 		if (routes === undefined) {
 			const proxied = node.weft?.capture === 'explicit';
-			routes = { layer: new ResourceLayer(), namespace: node.namespace, dialect: node.dialect, proxied, users: 0 };
+			routes = {
+				layer: new ResourceLayer([ROUTE_TYPE]),
+				namespace: node.namespace,
+				dialect: node.dialect,
+				proxied,
+				users: 0,
+			};
 			this.namespaces.set(key, routes);
 			for (const [serviceKey, service] of this.services) {
 				const attached = this.model.routesOf(serviceKey);
@@ -295,7 +301,7 @@ export class MeshResources {
 		const key = profileKey(profile);
 		let outbound = this.outbound.get(key);
 		if (outbound === undefined) {
-			outbound = { layer: new ResourceLayer(), profile, users: 0 };
+			outbound = { layer: new ResourceLayer([LISTENER_TYPE]), profile, users: 0 };
 			this.outbound.set(key, outbound);
 			for (const service of this.services.values()) {
 				for (const port of service.ports) this.compileListener(outbound, service, port);

@@ -214,6 +214,12 @@ describe('verifyWorkload', () => {
 		expect(authority.verifyWorkload(leaf)).toBeNull();
 	});
 
+	test("takes the control plane's own for no workload's", async () => {
+		const authority = await open();
+		const { certificateChainPem } = await authority.issueControlPlaneCertificate();
+		expect(authority.verifyWorkload(new NodeCertificate(certificateChainPem).raw)).toBeNull();
+	});
+
 	test('knows nobody else', async () => {
 		const authority = await open();
 		const { csrPem } = await request();

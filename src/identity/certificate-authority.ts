@@ -3,7 +3,7 @@
 // certificate; of a signing request it takes nothing but the public key, after checking that the
 // sender has the private one. Who may have which SPIFFE ID is decided by its caller.
 
-import { X509Certificate as NodeCertificate } from 'node:crypto';
+import { type KeyObject, X509Certificate as NodeCertificate } from 'node:crypto';
 import type { Clock } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import { loadOrCreateRoot, type RootKey } from './root-store.ts';
@@ -14,7 +14,7 @@ import {
 	type WorkloadName,
 	workloadSpiffeId,
 } from './spiffe.ts';
-import { certificateToPem, generateP256, P256_SIGNATURE, privateKeyToPem, uriNames, x509 } from './x509.ts';
+import { certificateToPem, generateP256, P256_SIGNATURE, privateKeyToPem, x509 } from './x509.ts';
 
 export interface CertificateAuthorityOptions {
 	/** Holds `root-key.pem` (0600) and `root-cert.pem`; made when it is not there. */
@@ -56,6 +56,7 @@ export class CertificateAuthority {
 	readonly rootsPem: string;
 	readonly rootNotAfterMs: number;
 	private readonly rootForChecks: NodeCertificate;
+	private readonly rootKey: KeyObject;
 
 	private constructor(
 		private readonly root: RootKey,
@@ -65,6 +66,7 @@ export class CertificateAuthority {
 		this.trustDomain = trustDomain;
 		this.rootsPem = certificateToPem(root.certificate);
 		this.rootForChecks = new NodeCertificate(this.rootsPem);
+		this.rootKey = this.rootForChecks.publicKey;
 		this.rootNotAfterMs = root.certificate.notAfter.getTime();
 	}
 
@@ -102,21 +104,20 @@ export class CertificateAuthority {
 	 * `der` is the leaf that a peer showed in a handshake, which proved that the peer has its key.
 	 */
 	verifyWorkload(der: Uint8Array): WorkloadName | null {
-		let certificate: x509.X509Certificate;
-		let signed: boolean;
+		let leaf: NodeCertificate;
 		try {
-			certificate = new x509.X509Certificate(new Uint8Array(der));
-			const leaf = new NodeCertificate(der);
-			signed = leaf.checkIssued(this.rootForChecks) && leaf.verify(this.rootForChecks.publicKey);
+			leaf = new NodeCertificate(der);
+			if (!leaf.checkIssued(this.rootForChecks) || !leaf.verify(this.rootKey)) return null;
 		} catch {
 			// Whatever a peer sends that is no certificate is nobody's.
 			return null;
 		}
 		const nowMs = this.clock.wallMs();
-		if (!signed || certificate.notBefore.getTime() > nowMs || certificate.notAfter.getTime() <= nowMs) return null;
-		const names = uriNames(certificate);
-		// What we signed says one SPIFFE ID, in its right form; the root's own is no workload's.
-		const workload = names.length === 1 ? parseWorkloadSpiffeId(names[0]!) : null;
+		// Written so that a time which cannot be read is never right.
+		if (!(Date.parse(leaf.validFrom) <= nowMs && nowMs < Date.parse(leaf.validTo))) return null;
+		// What we signed for a workload has one name, its SPIFFE ID; several would stand behind commas.
+		const [, spiffeId] = /^URI:(spiffe:[^,"]+)$/.exec(leaf.subjectAltName ?? '') ?? [];
+		const workload = spiffeId === undefined ? null : parseWorkloadSpiffeId(spiffeId);
 		return workload !== null && workload.trustDomain === this.trustDomain ? workload : null;
 	}
 

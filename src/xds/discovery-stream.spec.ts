@@ -8,6 +8,7 @@ import {
 import { VirtualClock } from '../std/clock.ts';
 import { DiscoveryStream, type StreamRequest } from './discovery-stream.ts';
 import { type EncodedResource, encodeResource, type ResourceChanges } from './resource-view.ts';
+import { ResponseEncoder } from './response-encoder.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE, shortTypeName } from './type-urls.ts';
 
 const resources = new Map<string, Map<string, EncodedResource>>();
@@ -45,6 +46,7 @@ beforeEach(() => {
 		variant: 'delta',
 		peer: { spiffeId: null, certificateNotAfterMs: null, address: 'test' },
 		clock,
+		encoder: new ResponseEncoder(clock),
 		observer: { onAcknowledged: () => {}, onRejected: () => {} },
 		source: {
 			open: (_node, _peer, changed) => {

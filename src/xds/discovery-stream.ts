@@ -8,11 +8,11 @@
 // Changes of endpoints wait for nothing. A rejected update of listeners or routes holds back the
 // removal of clusters, because the client goes on with routes that may name them.
 
-import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import type { Node } from '../generated/envoy/config/core/v3/base_pb.ts';
 import type { Clock, Timer } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import type { NodeView, ResourceChanges, ResourceSource, StreamPeer } from './resource-view.ts';
+import type { ResponseEncoder } from './response-encoder.ts';
 import { type Phase, type ResponsePlan, SubscriptionState, type Variant } from './subscription-state.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, PUSH_ORDER, ROUTE_TYPE } from './type-urls.ts';
 
@@ -54,6 +54,8 @@ export interface DiscoveryStreamOptions {
 	readonly source: ResourceSource;
 	readonly sink: StreamSink;
 	readonly clock: Clock;
+	/** Shared by the streams of a server. */
+	readonly encoder: ResponseEncoder;
 	readonly observer: StreamObserver;
 }
 
@@ -238,7 +240,7 @@ export class DiscoveryStream {
 		if (plan === null) return;
 		this.nonces += 1;
 		const nonce = String(this.nonces);
-		const response = encodeResponse(this.variant, view.version, typeUrl, nonce, plan);
+		const response = this.options.encoder.encode(this.variant, view.version, typeUrl, nonce, plan);
 		subscription.onSent(nonce, plan);
 		if (phase === 'update') this.expectFollowers(typeUrl, plan);
 		this.writable = this.options.sink.write(response);
@@ -262,27 +264,6 @@ export class DiscoveryStream {
 		});
 		this.awaitTimer.restart(FOLLOW_TIMEOUT_MS);
 	}
-}
-
-const CONTROL_PLANE = new BinaryWriter().tag(1, WireType.LengthDelimited).string('weft').finish();
-
-/** `DeltaDiscoveryResponse` or `DiscoveryResponse`, put together out of parts that are encoded already. */
-function encodeResponse(
-	variant: Variant,
-	version: string,
-	typeUrl: string,
-	nonce: string,
-	plan: ResponsePlan,
-): Uint8Array {
-	const writer = new BinaryWriter();
-	const field = (number: number) => writer.tag(number, WireType.LengthDelimited);
-	field(1).string(version);
-	for (const resource of plan.resources) field(2).bytes(variant === 'delta' ? resource.resource : resource.any);
-	field(4).string(typeUrl);
-	field(5).string(nonce);
-	for (const name of plan.removed) field(6).string(name);
-	field(variant === 'delta' ? 7 : 6).bytes(CONTROL_PLANE);
-	return writer.finish();
 }
 
 function invalid(message: string): WeftError {

@@ -12,6 +12,7 @@ import { errorMessage, WeftError } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
 import { DiscoveryStream, type StreamObserver, type StreamRequest } from './discovery-stream.ts';
 import type { ResourceSource, StreamPeer } from './resource-view.ts';
+import { ResponseEncoder } from './response-encoder.ts';
 import type { Variant } from './subscription-state.ts';
 
 const log = new Logger('xds-server');
@@ -31,9 +32,11 @@ export interface DiscoveryServerOptions {
 export class DiscoveryServer {
 	private readonly open = new Set<DiscoveryStream>();
 	private readonly streamsMax: number;
+	private readonly encoder: ResponseEncoder;
 
 	constructor(private readonly options: DiscoveryServerOptions) {
 		this.streamsMax = options.streamsMax ?? 20_000;
+		this.encoder = new ResponseEncoder(options.clock);
 	}
 
 	/** Every stream that is open, also those that have not said who they are. */
@@ -74,6 +77,7 @@ export class DiscoveryServer {
 			peer,
 			source: this.options.source,
 			clock: this.options.clock,
+			encoder: this.encoder,
 			observer: this.options.observer,
 			sink: { write: (response) => call.write(response) },
 		});
