@@ -3,6 +3,7 @@
 // its TLS connection, which it may renew for the same identity. What it asks for in the signing
 // request is not looked at, but for its key.
 
+import { X509Certificate } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
 import { type Server, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js';
 import {
@@ -18,11 +19,22 @@ import type { JoinTokens } from '../identity/join-tokens.ts';
 import { workloadSpiffeId } from '../identity/spiffe.ts';
 import { errorMessage, WeftError } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
-import { peerOf } from './peer.ts';
+import { certificateSha256, peerOf } from './peer.ts';
 
 const log = new Logger('certificates');
 
 const RECORDS_MAX = 50_000;
+
+/**
+ * The certificates of one sidecar, each but the first renewed by showing the one before. So instances of
+ * one account are kept apart, also those that joined before the control plane was started.
+ */
+interface Lineage {
+	/** That the join token was for; empty when it is not known. */
+	readonly instance: string;
+	/** Of the newest. */
+	notAfterMs: number;
+}
 
 /** What is needed of the authority; `CertificateAuthority` is one. */
 export type SigningAuthority = Pick<
@@ -30,15 +42,12 @@ export type SigningAuthority = Pick<
 	'trustDomain' | 'rootsPem' | 'rootNotAfterMs' | 'signWorkload' | 'verifyWorkload' | 'issueControlPlaneCertificate'
 >;
 
-export interface IssuedCertificate {
-	readonly spiffeId: string;
-	readonly notAfterMs: number;
-}
-
 interface Caller {
 	readonly spiffeId: string;
-	/** Known with a token; empty otherwise. */
+	/** Empty: not known. */
 	readonly instance: string;
+	/** SHA-256 of the certificate that it shows; null: it joins. */
+	readonly shown: string | null;
 }
 
 export interface CertificateServiceOptions {
@@ -47,8 +56,8 @@ export interface CertificateServiceOptions {
 }
 
 export class CertificateService {
-	/** The newest certificate of each identity. */
-	private readonly newest = new Map<string, IssuedCertificate>();
+	/** By SHA-256 of each certificate that was issued or shown; those used last come last. */
+	private readonly lineages = new Map<string, Lineage>();
 
 	constructor(private readonly options: CertificateServiceOptions) {}
 
@@ -66,16 +75,20 @@ export class CertificateService {
 		});
 	}
 
-	/** The newest certificate that was issued for this identity since the control plane started; null: none. */
-	issuedFor(spiffeId: string): IssuedCertificate | null {
-		return this.newest.get(spiffeId) ?? null;
+	/**
+	 * Who showed this certificate (its SHA-256, hex) has by now one that is good until then, wall clock. Null:
+	 * it was not issued here, and not renewed here, since the control plane started.
+	 */
+	renewedUntilMs(sha256: string): number | null {
+		return this.lineages.get(sha256)?.notAfterMs ?? null;
 	}
 
 	private async create(
 		call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>,
 	): Promise<IstioCertificateResponse> {
 		const { authority } = this.options;
-		const { spiffeId, instance } = this.authenticate(call);
+		const caller = this.authenticate(call);
+		const { spiffeId, instance } = caller;
 		if (spiffeId === controlPlaneSpiffeId(authority.trustDomain)) {
 			throw new WeftError('permission_denied', "the control plane's own identity is not given out");
 		}
@@ -85,7 +98,7 @@ export class CertificateService {
 			spiffeId,
 			validityMs: seconds > 0 ? seconds * 1000 : undefined,
 		});
-		this.record({ spiffeId, notAfterMs: signed.notAfterMs });
+		this.record(caller, certificateSha256(new X509Certificate(signed.chainPem[0]!).raw), signed.notAfterMs);
 		log.info('certificate issued', { spiffeId, instance, notAfter: new Date(signed.notAfterMs).toISOString() });
 		return create(IstioCertificateResponseSchema, { certChain: signed.chainPem });
 	}
@@ -100,23 +113,29 @@ export class CertificateService {
 				throw new WeftError('unauthenticated', 'the join token is unknown, used or expired', { origin: 'downstream' });
 			}
 			const { trustDomain } = this.options.authority;
-			return { spiffeId: workloadSpiffeId({ trustDomain, ...grant }), instance: grant.instance };
+			return { spiffeId: workloadSpiffeId({ trustDomain, ...grant }), instance: grant.instance, shown: null };
 		}
-		const { spiffeId } = peerOf(call, this.options.authority);
+		const { spiffeId, certificateSha256: shown = null } = peerOf(call, this.options.authority);
 		if (spiffeId === null) {
 			throw new WeftError('unauthenticated', 'a join token or a workload certificate is needed', {
 				origin: 'downstream',
 			});
 		}
-		return { spiffeId, instance: '' };
+		const instance = shown === null ? '' : (this.lineages.get(shown)?.instance ?? '');
+		return { spiffeId, instance, shown };
 	}
 
-	private record(issued: IssuedCertificate): void {
-		this.newest.delete(issued.spiffeId);
-		this.newest.set(issued.spiffeId, issued);
-		if (this.newest.size <= RECORDS_MAX) return;
-		const oldest = this.newest.keys().next();
-		if (oldest.done !== true) this.newest.delete(oldest.value);
+	private record({ instance, shown }: Caller, issued: string, notAfterMs: number): void {
+		const lineage = (shown === null ? undefined : this.lineages.get(shown)) ?? { instance, notAfterMs };
+		lineage.notAfterMs = notAfterMs;
+		for (const sha256 of shown === null ? [issued] : [shown, issued]) {
+			this.lineages.delete(sha256);
+			this.lineages.set(sha256, lineage);
+		}
+		for (const oldest of this.lineages.keys()) {
+			if (this.lineages.size <= RECORDS_MAX) break;
+			this.lineages.delete(oldest);
+		}
 	}
 }
 

@@ -7,7 +7,6 @@ import { Logger } from '../std/log.ts';
 import type { DiscoveryStream } from '../xds/discovery-stream.ts';
 import type { NodeView, ResourceChanges, ResourceSource, StreamPeer } from '../xds/resource-view.ts';
 import { ROUTE_TYPE } from '../xds/type-urls.ts';
-import type { IssuedCertificate } from './certificates.ts';
 import { outboundName } from './compile/names.ts';
 import { appliesToPort } from './compile/route.ts';
 import type { HttpRoute } from './mesh-kinds.ts';
@@ -27,8 +26,8 @@ export interface ConnectedProxiesOptions {
 	readonly clock: Clock;
 	/** @throws WeftError `permission_denied` */
 	readonly register: (node: SidecarNode) => Registration;
-	/** The newest certificate that was issued for an identity. */
-	readonly issuedFor: (spiffeId: string) => IssuedCertificate | null;
+	/** `CertificateService.renewedUntilMs`. */
+	readonly renewedUntilMs: (certificateSha256: string) => number | null;
 	/** A proxy came or went. */
 	readonly onChange: () => void;
 	/** Streams that are open. */
@@ -124,9 +123,10 @@ export class ConnectedProxies implements ResourceSource {
 	}
 
 	private certificateOf(peer: StreamPeer): { readonly spiffeId: string; readonly notAfterMs: number } | null {
-		if (peer.spiffeId === null || peer.certificateNotAfterMs === null) return null;
-		const issued = this.options.issuedFor(peer.spiffeId);
-		const notAfterMs = Math.max(peer.certificateNotAfterMs, issued?.notAfterMs ?? 0);
-		return { spiffeId: peer.spiffeId, notAfterMs };
+		const { spiffeId, certificateNotAfterMs, certificateSha256 } = peer;
+		if (spiffeId === null || certificateNotAfterMs === null) return null;
+		// The stream goes on with the certificate that it was opened with; its proxy may have a newer one.
+		const renewedUntilMs = certificateSha256 === undefined ? null : this.options.renewedUntilMs(certificateSha256);
+		return { spiffeId, notAfterMs: renewedUntilMs ?? certificateNotAfterMs };
 	}
 }

@@ -64,7 +64,7 @@ export class ControlPlane {
 			resources: this.resources,
 			clock,
 			register: (node) => this.registry.connect(node),
-			issuedFor: (spiffeId) => this.certificates.issuedFor(spiffeId),
+			renewedUntilMs: (sha256) => this.certificates.renewedUntilMs(sha256),
 			onChange: () => this.statusesMayDiffer(),
 			streams: () => this.discovery.streams(),
 		});

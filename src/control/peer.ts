@@ -21,6 +21,12 @@ export function peerOf(call: AuthenticatedCall, authority: SigningAuthority): St
 	return {
 		spiffeId: workloadSpiffeId(workload),
 		certificateNotAfterMs: Date.parse(certificate!.valid_to),
+		certificateSha256: certificateSha256(certificate!.raw),
 		address,
 	};
+}
+
+/** Of a certificate's DER, hex. */
+export function certificateSha256(der: Uint8Array): string {
+	return new Bun.CryptoHasher('sha256').update(der).digest('hex');
 }

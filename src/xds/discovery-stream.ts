@@ -12,7 +12,7 @@ import type { Node } from '../generated/envoy/config/core/v3/base_pb.ts';
 import type { Clock, Timer } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import type { NodeView, ResourceChanges, ResourceSource, StreamPeer } from './resource-view.ts';
-import type { ResponseEncoder } from './response-encoder.ts';
+import { ResponseEncoder } from './response-encoder.ts';
 import { type Phase, type ResponsePlan, SubscriptionState, type Variant } from './subscription-state.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, PUSH_ORDER, ROUTE_TYPE } from './type-urls.ts';
 
@@ -54,8 +54,8 @@ export interface DiscoveryStreamOptions {
 	readonly source: ResourceSource;
 	readonly sink: StreamSink;
 	readonly clock: Clock;
-	/** Shared by the streams of a server. */
-	readonly encoder: ResponseEncoder;
+	/** Shared by the streams of a server. Default: one of its own. */
+	readonly encoder?: ResponseEncoder;
 	readonly observer: StreamObserver;
 }
 
@@ -71,6 +71,7 @@ export class DiscoveryStream {
 	readonly peer: StreamPeer;
 	readonly variant: Variant;
 	private readonly options: DiscoveryStreamOptions;
+	private readonly encoder: ResponseEncoder;
 	private readonly subscriptions = new Map<string, SubscriptionState>();
 	private view: NodeView | null = null;
 	private clientNode: Node | null = null;
@@ -86,6 +87,7 @@ export class DiscoveryStream {
 		this.options = options;
 		this.peer = options.peer;
 		this.variant = options.variant;
+		this.encoder = options.encoder ?? new ResponseEncoder(options.clock);
 	}
 
 	/** Null before the first request. */
@@ -240,7 +242,7 @@ export class DiscoveryStream {
 		if (plan === null) return;
 		this.nonces += 1;
 		const nonce = String(this.nonces);
-		const response = this.options.encoder.encode(this.variant, view.version, typeUrl, nonce, plan);
+		const response = this.encoder.encode(this.variant, view.version, typeUrl, nonce, plan);
 		subscription.onSent(nonce, plan);
 		if (phase === 'update') this.expectFollowers(typeUrl, plan);
 		this.writable = this.options.sink.write(response);

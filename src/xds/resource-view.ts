@@ -73,6 +73,8 @@ export interface StreamPeer {
 	readonly spiffeId: string | null;
 	/** Wall-clock end of that certificate; null without one. */
 	readonly certificateNotAfterMs: number | null;
+	/** SHA-256 of that certificate (DER), hex; absent without one. */
+	readonly certificateSha256?: string;
 	/** `127.0.0.1:4711`, for logs. */
 	readonly address: string;
 }

@@ -2,10 +2,12 @@
 // metrics arrive, and that it all goes on when the control plane starts again.
 
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { X509Certificate } from 'node:crypto';
 import { connect } from 'node:tls';
 import { create, toBinary } from '@bufbuild/protobuf';
 import * as grpc from '@grpc/grpc-js';
 import { WORKLOAD_ENTRY } from '../../src/config/workload-entry.ts';
+import { certificateSha256 } from '../../src/control/peer.ts';
 import { nodeMessage } from '../../src/control/testing-mesh.ts';
 import { DeltaDiscoveryRequestSchema } from '../../src/generated/envoy/service/discovery/v3/discovery_pb.ts';
 import { CONTROL_PLANE_NAME } from '../../src/identity/certificate-authority.ts';
@@ -106,7 +108,6 @@ describe('certificates', () => {
 		expect(chain).toHaveLength(2);
 		expect(chain[1]).toBe(rootsPem);
 		const spiffeId = workloadSpiffeId({ trustDomain: 'cluster.local', ...grant });
-		expect(mesh.controlPlane.certificates.issuedFor(spiffeId)?.notAfterMs).toBeGreaterThan(Date.now());
 		// A second time the token is worth nothing, even with a good certificate beside it.
 		const again = ca().createCertificate(key.csrPem, 3_600_000, { kind: 'token', token, rootsPem });
 		await expect(again).rejects.toMatchObject({ code: 'ca_refused' });
@@ -121,6 +122,41 @@ describe('certificates', () => {
 		const next = await makeSigningKey();
 		const renewed = await ca().createCertificate(next.csrPem, 3_600_000, { kind: 'certificate', identity });
 		expect(renewed[0]).not.toBe(chain[0]);
+	});
+
+	test('of instances of one account are told apart, from renewal to renewal', async () => {
+		const { rootsPem } = mesh.authority;
+		const { certificates } = mesh.controlPlane;
+		const spiffeId = workloadSpiffeId({ trustDomain: 'cluster.local', ...grant });
+		const renewedUntilMs = (pem: string) =>
+			certificates.renewedUntilMs(certificateSha256(new X509Certificate(pem).raw));
+		const validToMs = (pem: string) => Date.parse(new X509Certificate(pem).validTo);
+		const ask = async (validityMs: number, shown: WorkloadIdentity | null): Promise<WorkloadIdentity> => {
+			const { csrPem, privateKeyPem } = await makeSigningKey();
+			const token = mesh.tokens.issue(grant);
+			const [leaf] = await ca().createCertificate(
+				csrPem,
+				validityMs,
+				shown === null ? { kind: 'token', token, rootsPem } : { kind: 'certificate', identity: shown },
+			);
+			return { spiffeId, certificateChainPem: leaf!, privateKeyPem, rootsPem, notBeforeMs: 0, notAfterMs: 0 };
+		};
+		const one = await ask(3_600_000, null);
+		const two = await ask(7_200_000, null);
+		expect(renewedUntilMs(one.certificateChainPem)).toBe(validToMs(one.certificateChainPem));
+		const second = await ask(10_800_000, one);
+		const third = await ask(14_400_000, second);
+		const untilMs = validToMs(third.certificateChainPem);
+		expect(untilMs).toBeGreaterThan(validToMs(second.certificateChainPem));
+		// A stream that was opened with the first certificate is of a sidecar that has the third by now.
+		expect(renewedUntilMs(one.certificateChainPem)).toBe(untilMs);
+		expect(renewedUntilMs(second.certificateChainPem)).toBe(untilMs);
+		expect(renewedUntilMs(two.certificateChainPem)).toBe(validToMs(two.certificateChainPem));
+		// One that was signed before this control plane was started, and is renewed now.
+		const before = await mesh.identity('default', 'client');
+		expect(renewedUntilMs(before.certificateChainPem)).toBeNull();
+		const after = await ask(3_600_000, before);
+		expect(renewedUntilMs(before.certificateChainPem)).toBe(validToMs(after.certificateChainPem));
 	});
 
 	test('are not signed for nobody, for a broken request, or in the name of the control plane', async () => {
