@@ -12,7 +12,7 @@ import { findCommand } from '../app/run/tools.ts';
 import { TimerWheel } from '../net/timer-wheel.ts';
 import { LOG_LEVELS, logSink } from '../std/log.ts';
 import { systemRandom } from '../std/random.ts';
-import type { CaptureMode } from '../xds/node-metadata.ts';
+import type { CaptureMode, OutboundPolicy } from '../xds/node-metadata.ts';
 import { endWith, say } from './end-with.ts';
 import { EXIT_INVALID } from './exit-codes.ts';
 import { WEFT_VERSION } from './weft-version.ts';
@@ -26,6 +26,7 @@ interface Flags {
 	readonly namespace: string;
 	readonly serviceAccount?: string;
 	readonly capture: 'auto' | CaptureMode;
+	readonly outbound: OutboundPolicy;
 	readonly programAddress?: string;
 	readonly publish: readonly Published[];
 	readonly healthHttp?: string;
@@ -51,6 +52,7 @@ Examples:
   weft run --service db --tcp-port 5432 --health-tcp -- postgres
 
 The program reaches services by their plain names: http://ratings:9080.
+It reaches everything else as always; with "--outbound registry-only", services of the mesh and nothing else.
 In "loopback" capture it should listen on 127.0.0.1 (or on what --program-address says).
 
 Exit codes: the program's own, 128 + the number of the signal that ended it; 127 command not found,
@@ -79,6 +81,14 @@ export function register(program: Command): void {
 			new Option('--capture <mode>', 'how its traffic gets to the sidecar')
 				.choices(['auto', 'transparent', 'loopback', 'explicit'])
 				.default('auto'),
+		)
+		.addOption(
+			new Option(
+				'--outbound <policy>',
+				'what it calls outside the mesh: let through, or refused (takes transparent capture)',
+			)
+				.choices(['allow-any', 'registry-only'])
+				.default('allow-any'),
 		)
 		.option('--program-address <address>', 'where it listens, if not on 127.0.0.1 (shares the loopback)', loopback)
 		.option(
@@ -145,6 +155,7 @@ export function runOptions(flags: Flags, command: readonly string[]): RunOptions
 		serviceAccount: flags.serviceAccount ?? flags.service,
 		ports,
 		capture: flags.capture,
+		outbound: flags.outbound,
 		programAddress: flags.programAddress ?? null,
 		publish,
 		healthCheck: checked

@@ -178,7 +178,7 @@ def tcp(host, port, family=socket.AF_INET):
 def udp(host):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        s.sendto(b'x', (host, 53)); return 'sent'
+        s.sendto(b'x', (host, 54)); return 'sent'
     except OSError as e: return 'refused'
 print('loopback', tcp('127.0.0.1', ${port}))
 print('v6', tcp('2001:db8::1', 80, socket.AF_INET6))

@@ -16,8 +16,10 @@ export class WeftProcess {
 	private readonly watchers = new Set<() => void>();
 	private over = false;
 
-	constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}) {
-		this.child = spawn(weft, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+	/** `into`: words that start it elsewhere, such as `nsenter … --`. */
+	constructor(args: readonly string[], env: Readonly<Record<string, string>> = {}, into: readonly string[] = []) {
+		const [file, ...words] = [...into, weft, ...args];
+		this.child = spawn(file!, words, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
 		for (const stream of [this.child.stdout!, this.child.stderr!]) {
 			stream.on('data', (bytes: Buffer) => {
 				this.output += bytes.toString();

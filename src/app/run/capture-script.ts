@@ -26,6 +26,8 @@ export interface TransparentScript {
 	readonly kind: 'transparent';
 	readonly tools: Tools;
 	readonly capturePort: number;
+	/** Where names are asked for, UDP and TCP. */
+	readonly dnsPort: number;
 	readonly hostsFile: string;
 	/** Null: the machine has no /etc/resolv.conf to put it over. */
 	readonly resolvFile: string | null;
@@ -76,14 +78,16 @@ export function captureCommand(script: CaptureScript): string[] {
 			return [tools.unshare, '--user', '--map-root-user', '--mount', '--', ...sh(setup(mounts, next))];
 		}
 		case 'transparent': {
-			const { tools, hostsFile, resolvFile, capturePort, hidden, droppedCapabilities } = script;
+			const { tools, hostsFile, resolvFile, capturePort, dnsPort, hidden, droppedCapabilities } = script;
 			const steps = [
 				bindMount(tools.mount, hostsFile, '/etc/hosts'),
 				...(resolvFile === null ? [] : [bindMount(tools.mount, resolvFile, '/etc/resolv.conf')]),
 				// After what is bound from there.
 				...hidden.map((directory) => hide(tools.mount, directory)),
 				...routes(tools.ip),
-				...(tools.nft !== null ? nftRules(tools.nft, capturePort) : iptablesRules(tools.iptables!, capturePort)),
+				...(tools.nft !== null
+					? nftRules(tools.nft, capturePort, dnsPort)
+					: iptablesRules(tools.iptables!, capturePort, dnsPort)),
 			];
 			const last = `exec ${waitThenRun(tools.setpriv, droppedCapabilities)}`;
 			return [tools.unshare, '--net', '--mount', '--', ...sh(setup(steps.join(' &&\n'), last))];
@@ -129,12 +133,20 @@ function routes(ip: string): string[] {
 	return [`${shellQuoted(ip)} link set lo up`, `${shellQuoted(ip)} route add default dev lo src 127.0.0.1`];
 }
 
-/** TCP goes to the sidecar; what is neither that nor the program talking to itself is refused at once. */
-function nftRules(nft: string, capturePort: number): string[] {
+/** Addresses of services: one may well listen on port 53. */
+const SERVICES = '127.96.0.0/16';
+
+/**
+ * Names are asked of the relay, TCP goes to the sidecar; what is neither, nor the program talking to itself, is
+ * refused at once.
+ */
+function nftRules(nft: string, capturePort: number, dnsPort: number): string[] {
 	const rules = `table inet weft {
 	chain capture {
 		type nat hook output priority -100;
 		ip daddr 127.0.0.1 return
+		meta nfproto ipv4 udp dport 53 redirect to :${dnsPort}
+		ip daddr != ${SERVICES} tcp dport 53 redirect to :${dnsPort}
 		meta nfproto ipv4 meta l4proto tcp redirect to :${capturePort}
 	}
 	chain guard {
@@ -150,10 +162,12 @@ function nftRules(nft: string, capturePort: number): string[] {
 	return [`printf %s ${shellQuoted(rules)} | ${shellQuoted(nft)} -f -`];
 }
 
-function iptablesRules(iptables: string, capturePort: number): string[] {
+function iptablesRules(iptables: string, capturePort: number, dnsPort: number): string[] {
 	const command = shellQuoted(iptables);
 	return [
 		`${command} -w -t nat -A OUTPUT -d 127.0.0.1/32 -j RETURN`,
+		`${command} -w -t nat -A OUTPUT -p udp --dport 53 -j REDIRECT --to-ports ${dnsPort}`,
+		`${command} -w -t nat -A OUTPUT -p tcp --dport 53 ! -d ${SERVICES} -j REDIRECT --to-ports ${dnsPort}`,
 		`${command} -w -t nat -A OUTPUT -p tcp -j REDIRECT --to-ports ${capturePort}`,
 		`${command} -w -A OUTPUT -d 127.0.0.0/8 -j ACCEPT`,
 		`${command} -w -A OUTPUT -j REJECT`,

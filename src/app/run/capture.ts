@@ -13,6 +13,11 @@ export interface CaptureOptions {
 	/** The program listens elsewhere than on 127.0.0.1 and so shares the machine's loopback. */
 	readonly sharesLoopback: boolean;
 	readonly capturePort: number;
+	readonly dnsPort: number;
+	/** What `resolvFile` says. */
+	readonly resolvConf: string;
+	/** Only what is captured can be held to this: no other way of capture will do. */
+	readonly registryOnly: boolean;
 	/** Files that exist and are bound over the machine's. */
 	readonly hostsFile: string;
 	readonly resolvFile: string;
@@ -42,6 +47,10 @@ const CAP_SYS_ADMIN = 21;
 export async function prepareCapture(options: CaptureOptions): Promise<Capture> {
 	const candidates = options.wanted === 'auto' ? automatic(options) : [options.wanted];
 	const reasons: string[] = [];
+	if (options.registryOnly && !candidates.includes('transparent')) {
+		throw new ExitError(1, '--outbound registry-only takes transparent capture: nothing else can hold a program to it');
+	}
+	if (options.registryOnly) reasons.push('--outbound registry-only takes transparent capture');
 	if (options.wanted === 'auto' && options.sharesLoopback) reasons.push('--program-address shares the loopback');
 	for (const mode of candidates) {
 		try {
@@ -61,6 +70,7 @@ export async function prepareCapture(options: CaptureOptions): Promise<Capture> 
 }
 
 function automatic(options: CaptureOptions): CaptureMode[] {
+	if (options.registryOnly && !options.sharesLoopback) return ['transparent'];
 	return options.sharesLoopback ? ['loopback', 'explicit'] : ['transparent', 'loopback', 'explicit'];
 }
 
@@ -106,11 +116,10 @@ function scriptFor(mode: CaptureMode, options: CaptureOptions): CaptureScript {
 	const iptables = findTool('iptables');
 	if (nft === null && iptables === null) throw new CaptureError('neither nft nor iptables is installed');
 	const tools: Tools = { unshare, mount, ip: required('ip'), nft, iptables, setpriv };
-	const { capturePort } = options;
+	const { capturePort, dnsPort } = options;
 	let resolvFile: string | null = null;
 	if (existsSync('/etc/resolv.conf')) {
-		// Names outside the mesh are not resolved in there; saying so at once beats a time-out.
-		writeFileSync(options.resolvFile, 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n', { mode: 0o644 });
+		writeFileSync(options.resolvFile, options.resolvConf, { mode: 0o644 });
 		resolvFile = options.resolvFile;
 	}
 	const droppedCapabilities = UNDOING_CAPABILITIES.filter((number) => number <= lastCapability());
@@ -118,6 +127,7 @@ function scriptFor(mode: CaptureMode, options: CaptureOptions): CaptureScript {
 		kind: 'transparent',
 		tools,
 		capturePort,
+		dnsPort,
 		hostsFile,
 		resolvFile,
 		hidden: options.hidden,

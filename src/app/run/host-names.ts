@@ -18,12 +18,14 @@ export function hostsText(machineHosts: string, services: readonly NamedService[
 	const own = machineHosts.endsWith('\n') || machineHosts === '' ? machineHosts : `${machineHosts}\n`;
 	const lines = [...services]
 		.sort((a, b) => compare(`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`))
-		.map(({ namespace, name, address }) => {
-			const names = [`${name}.${namespace}.svc.cluster.local`, `${name}.${namespace}.svc`, `${name}.${namespace}`];
-			if (namespace === ownNamespace) names.unshift(name);
-			return `${address}\t${names.join(' ')}\n`;
-		});
+		.map((service) => `${service.address}\t${serviceNames(service, ownNamespace).join(' ')}\n`);
 	return `${own}${BEGIN}\n${lines.join('')}`;
+}
+
+/** A service of `ownNamespace` is known by its bare name too, which comes first. */
+export function serviceNames({ name, namespace }: NamedService, ownNamespace: string): string[] {
+	const names = [`${name}.${namespace}.svc.cluster.local`, `${name}.${namespace}.svc`, `${name}.${namespace}`];
+	return namespace === ownNamespace ? [name, ...names] : names;
 }
 
 export class HostsFile {

@@ -1,6 +1,6 @@
 // What `weft run` was asked to do, checked by cli/run.ts.
 
-import type { CaptureMode, WeftNodeMetadata, WorkloadHealthCheck } from '../../xds/node-metadata.ts';
+import type { CaptureMode, OutboundPolicy, WeftNodeMetadata, WorkloadHealthCheck } from '../../xds/node-metadata.ts';
 import type { DataPaths } from '../data-directory.ts';
 
 export interface RunOptions {
@@ -13,6 +13,8 @@ export interface RunOptions {
 	/** Empty: a client only. */
 	readonly ports: WeftNodeMetadata['ports'];
 	readonly capture: 'auto' | CaptureMode;
+	/** What becomes of connections and names that are none of the mesh. */
+	readonly outbound: OutboundPolicy;
 	/** Null: 127.0.0.1. */
 	readonly programAddress: string | null;
 	readonly publish: NonNullable<WeftNodeMetadata['publish']>;

@@ -10,6 +10,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { serviceIndex } from '../../config/service.ts';
 import { explicitLocalPort } from '../../control/compile/outbound-profile.ts';
+import { BunNetwork } from '../../net/bun-network.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';
@@ -21,6 +22,9 @@ import { selfCommand } from '../self-command.ts';
 import { releaseStartupMemory } from '../startup-memory.ts';
 import { type Capture, prepareCapture } from './capture.ts';
 import { ControlPlaneClient } from './control-plane-client.ts';
+import { DnsRelay } from './dns/dns-relay.ts';
+import { MeshZone } from './dns/mesh-zone.ts';
+import { MachineResolvers, machineResolvConf, programResolvConf } from './dns/resolv-conf.ts';
 import { HostsFile, type NamedService } from './host-names.ts';
 import type { RunOptions } from './run-options.ts';
 import { ServiceWatch } from './service-watch.ts';
@@ -40,6 +44,8 @@ export interface RunSurroundings {
 
 /** On the instance's own address, so that it is free whatever else runs. */
 const HTTP_PROXY_PORT = 15001;
+/** In the program's namespace; Istio's too. */
+const DNS_PORT = 15053;
 const READY_LIMIT_MS = 30_000;
 const LOG_TAIL_LINES = 5;
 
@@ -53,6 +59,12 @@ export async function runProgram(options: RunOptions, surroundings: RunSurroundi
 	} finally {
 		directory.remove();
 	}
+}
+
+/** By which the program finds services. */
+interface ProgramNames {
+	set(services: readonly NamedService[]): void;
+	stop(): void;
 }
 
 class Run {
@@ -73,7 +85,10 @@ class Run {
 		const capture = await prepareCapture({
 			wanted: options.capture,
 			sharesLoopback: options.programAddress !== null,
-			capturePort: this.capturePort(),
+			capturePort: this.freePort(CAPTURE_PORT_DEFAULT),
+			dnsPort: this.freePort(DNS_PORT),
+			resolvConf: programResolvConf(machineResolvConf(), options.namespace),
+			registryOnly: options.outbound === 'registry-only',
 			hostsFile: directory.hosts,
 			resolvFile: directory.resolv,
 			hidden: [options.paths.directory, ...directory.elsewhere],
@@ -83,7 +98,8 @@ class Run {
 		const { program } = capture;
 		const where = `${answer.instance} in namespace ${options.namespace}`;
 		this.surroundings.say(`${where}; capture: ${capture.mode} (${capture.reason})`);
-		hosts.write(this.namedServices(answer, capture.mode));
+		const names = await this.startNames(capture, hosts);
+		names.set(this.namedServices(answer, capture.mode));
 		this.writeBootstrap(capture);
 		const sidecar = this.sidecar();
 		const stopListening = listenForSignals({
@@ -95,7 +111,7 @@ class Run {
 				void left.then(() => program.signal(signal));
 			},
 		});
-		const watch = this.serviceWatch(capture, hosts);
+		const watch = this.serviceWatch(capture, names);
 		let settling: Timer | null = null;
 		try {
 			const ended = await Promise.race([this.sidecarReady(sidecar), program.exited]);
@@ -111,6 +127,7 @@ class Run {
 		} finally {
 			settling?.cancel();
 			watch?.stop();
+			names.stop();
 			await sidecar.stop();
 			stopListening();
 			capture.release();
@@ -189,7 +206,8 @@ class Run {
 				programAddress: options.programAddress ?? undefined,
 				networkNamespace: capture.networkNamespace ?? undefined,
 				outboundBase: capture.mode === 'loopback' ? answer.address : undefined,
-				capturePort: capture.mode === 'transparent' ? this.capturePort() : undefined,
+				capturePort: capture.mode === 'transparent' ? this.freePort(CAPTURE_PORT_DEFAULT) : undefined,
+				outbound: options.outbound,
 				httpProxyPort: capture.mode === 'explicit' ? HTTP_PROXY_PORT : undefined,
 				publish: options.publish,
 				healthCheck: options.healthCheck ?? undefined,
@@ -206,18 +224,47 @@ class Run {
 	}
 
 	/** In the program's namespace: any port that the program itself does not take. */
-	private capturePort(): number {
+	private freePort(first: number): number {
 		const taken = new Set(this.options.ports.map(({ port }) => port));
-		let port = CAPTURE_PORT_DEFAULT;
+		let port = first;
 		while (taken.has(port)) port += 1;
 		return port;
 	}
 
-	private serviceWatch(capture: Capture, hosts: HostsFile): ServiceWatch | null {
+	/** @throws ExitError when the program would have no names */
+	private async startNames(capture: Capture, hosts: HostsFile): Promise<ProgramNames> {
+		const { networkNamespace } = capture;
+		if (networkNamespace === null) return { set: (services) => hosts.write(services), stop: () => {} };
+		const { options } = this;
+		const zone = new MeshZone(options.namespace);
+		const resolvers = new MachineResolvers();
+		let relay: DnsRelay;
+		try {
+			relay = await DnsRelay.start({
+				network: new BunNetwork({ clock: this.surroundings.clock }),
+				address: { kind: 'ip', host: '127.0.0.1', port: this.freePort(DNS_PORT), networkNamespace },
+				zone,
+				servers: options.outbound === 'allow-any' ? () => resolvers.current() : null,
+			});
+		} catch (error) {
+			capture.program.signal('SIGKILL');
+			capture.release();
+			throw new ExitError(1, `the program would have no names: ${errorMessage(error)}`, { cause: error });
+		}
+		return {
+			set: (services) => {
+				hosts.write(services);
+				zone.set(services);
+			},
+			stop: () => relay.stop(),
+		};
+	}
+
+	private serviceWatch(capture: Capture, names: ProgramNames): ServiceWatch | null {
 		if (capture.mode === 'explicit') return null;
 		const { clock, random } = this.surroundings;
 		return new ServiceWatch(this.client, clock, random, (services) => {
-			hosts.write(services.flatMap((service) => this.named(service, capture.mode) ?? []));
+			names.set(services.flatMap((service) => this.named(service, capture.mode) ?? []));
 		});
 	}
 
