@@ -187,11 +187,29 @@ function validateHeaderModifier(modifier: HttpHeaderModifier | undefined, path: 
 	}
 }
 
-/** Envoy refuses to change these by header mutation; a rewrite is done with URLRewrite. */
+/** Where a message ends, and what is between two proxies: changed here, the next one could read another message. */
+const FRAMING_HEADERS: ReadonlySet<string> = new Set([
+	...[
+		'connection',
+		'content-length',
+		'keep-alive',
+		'proxy-connection',
+		'te',
+		'trailer',
+		'transfer-encoding',
+		'upgrade',
+	],
+	// Who calls; believed by the other sidecar, as far as the certificate bears it out.
+	'x-weft-peer',
+]);
+
+/** Envoy refuses to change pseudo-headers and host by header mutation; a rewrite is done with URLRewrite. */
 function validateHeaderChange(name: string, path: FieldPath, errors: FieldErrors): void {
 	if (name.startsWith(':')) errors.add(path, 'a header, not a pseudo-header of HTTP/2');
 	else if (name.toLowerCase() === 'host') {
 		errors.add(path, 'a header other than host', 'use a URLRewrite filter with hostname');
+	} else if (FRAMING_HEADERS.has(name.toLowerCase())) {
+		errors.add(path, "a header that is not the proxies' own");
 	}
 }
 

@@ -196,6 +196,15 @@ describe('HTTPRoute', () => {
 		expect(set('Host', 'a')[0]).toContain('URLRewrite');
 	});
 
+	test('a route cannot say where a message ends, or who calls', () => {
+		for (const name of ['Content-Length', 'transfer-encoding', 'Connection', 'x-weft-peer']) {
+			const set = { type: 'RequestHeaderModifier', requestHeaderModifier: { set: [{ name, value: '5' }] } };
+			const remove = { type: 'ResponseHeaderModifier', responseHeaderModifier: { remove: [name] } };
+			expect(errorsOf(rule({ filters: [set] }))[0]).toContain("the proxies' own");
+			expect(errorsOf(rule({ filters: [remove] }))[0]).toContain("the proxies' own");
+		}
+	});
+
 	test('a filter has what its type says and nothing else, once', () => {
 		const redirect = { type: 'RequestRedirect', requestRedirect: { scheme: 'https' } };
 		expect(errorsOf(rule({ filters: [redirect] }))).toEqual([]);

@@ -50,7 +50,7 @@ export class Logger {
 			logSink.write(JSON.stringify({ time, level, component: this.component, message, ...fields }));
 			return;
 		}
-		let line = `${time} ${level.padEnd(7)} ${this.component}: ${message}`;
+		let line = `${time} ${level.padEnd(7)} ${this.component}: ${withoutControls(message)}`;
 		for (const key in fields) {
 			const value = fields[key];
 			if (value !== undefined) line += ` ${key}=${typeof value === 'string' ? quoteIfNeeded(value) : value}`;
@@ -60,5 +60,13 @@ export class Logger {
 }
 
 function quoteIfNeeded(value: string): string {
-	return /^[\w.:/@~+-]+$/.test(value) ? value : JSON.stringify(value);
+	return /^[\w.:/@~+-]+$/.test(value) ? value : withoutControls(JSON.stringify(value));
+}
+
+/** What came over the wire must neither begin a line of its own nor speak to the terminal. */
+function withoutControls(text: string): string {
+	return text.replace(/[\x00-\x1f\x7f-\x9f\u2028\u2029]/g, (character) => {
+		if (character === '\n') return '\\n';
+		return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+	});
 }

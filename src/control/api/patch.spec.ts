@@ -140,6 +140,15 @@ describe('JSON patch', () => {
 		}
 	});
 
+	test('a pointer cannot reach a prototype', () => {
+		for (const path of ['/spec/__proto__', '/__proto__/x']) {
+			const patch = [{ op: 'add', path, value: { clusterIP: '127.96.0.99' } }];
+			expect(messageOf(() => jsonPatch({ spec: {} }, patch))).toContain('__proto__');
+			const moved = [{ op: 'copy', from: '/spec', path }];
+			expect(messageOf(() => jsonPatch({ spec: {} }, moved))).toContain('__proto__');
+		}
+	});
+
 	test('copies are bounded', () => {
 		const doubling = Array.from({ length: 40 }, () => ({ op: 'copy', from: '/a', path: '/a/-' }));
 		expect(messageOf(() => jsonPatch({ a: ['x'.repeat(100)] }, doubling))).toContain('copies too much');

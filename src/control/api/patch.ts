@@ -161,6 +161,7 @@ function locate(holder: JsonObject, pointer: string, fail: Fail): Location {
 	const parts = ['root', ...pointer.split('/').slice(1)].map((part) =>
 		part.replaceAll('~1', '/').replaceAll('~0', '~'),
 	);
+	if (parts.includes('__proto__')) throw fail('a JSON pointer has __proto__');
 	let parent: JsonObject | Json[] = holder;
 	for (const part of parts.slice(0, -1)) {
 		const next = child(parent, part);
