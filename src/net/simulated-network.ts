@@ -139,11 +139,12 @@ export class SimulatedNetwork implements Network {
 		this.redirections.set(doorKey(from), to);
 	}
 
-	/** Breaks every connection made to this address, as a machine that crashes does. */
+	/** Breaks every connection made to this address, as a machine that crashes does; also ends whose other end is gone. */
 	resetConnectionsTo(address: Address): void {
 		const key = doorKey(address);
 		for (const connection of [...this.connections]) {
-			if (doorKey(connection.remote) === key && connection.origin === 'upstream') connection.breakBothEnds();
+			const there = connection.origin === 'upstream' ? connection.remote : connection.local;
+			if (doorKey(there) === key) connection.breakBothEnds();
 		}
 	}
 
