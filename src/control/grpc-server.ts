@@ -19,6 +19,12 @@ const RECEIVED_MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 const KEEPALIVE_MS = 10_000;
 const KEEPALIVE_TIMEOUT_MS = 5000;
 const CONCURRENT_STREAMS_MAX = 100;
+/**
+ * A certificate is looked at when a stream begins, on the connection that showed it: a connection that could
+ * last for ever would make an expired one good for ever. Far above the time that a sidecar takes to come back.
+ */
+const CONNECTION_AGE_MS_MAX = 3_600_000;
+const CONNECTION_AGE_GRACE_MS = 5000;
 /** Tried again so long after a renewal failed. */
 const RENEWAL_RETRY_MS = 60_000;
 /** Timers hold for about 24 days; a longer wait is cut and looked at again. */
@@ -31,21 +37,27 @@ export interface GrpcServerOptions {
 	readonly address: string;
 	/** 0: any free one. */
 	readonly port: number;
+	/** After so long (± 10 %) a connection is asked to end, and soon ended. Default one hour. */
+	readonly connectionAgeMsMax?: number;
 }
 
 export class GrpcServer {
-	readonly server = new Server({
-		'grpc.max_receive_message_length': RECEIVED_MESSAGE_BYTES_MAX,
-		'grpc.max_send_message_length': -1,
-		'grpc.keepalive_time_ms': KEEPALIVE_MS,
-		'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-		'grpc.max_concurrent_streams': CONCURRENT_STREAMS_MAX,
-	});
+	readonly server: Server;
 	private credentials: OptionalClientCertificateCredentials | null = null;
 	private renewal: Timer | null = null;
 	private certificateNotAfterMs = 0;
 
-	constructor(private readonly options: GrpcServerOptions) {}
+	constructor(private readonly options: GrpcServerOptions) {
+		this.server = new Server({
+			'grpc.max_receive_message_length': RECEIVED_MESSAGE_BYTES_MAX,
+			'grpc.max_send_message_length': -1,
+			'grpc.keepalive_time_ms': KEEPALIVE_MS,
+			'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+			'grpc.max_concurrent_streams': CONCURRENT_STREAMS_MAX,
+			'grpc.max_connection_age_ms': options.connectionAgeMsMax ?? CONNECTION_AGE_MS_MAX,
+			'grpc.max_connection_age_grace_ms': CONNECTION_AGE_GRACE_MS,
+		});
+	}
 
 	/** Services must be added before. Returns the port. @throws WeftError `address_in_use`, `listen_failed` */
 	async start(): Promise<number> {
