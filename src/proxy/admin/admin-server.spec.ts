@@ -1,8 +1,9 @@
 // The admin interface's answers, without sockets.
 
 import { afterEach, beforeAll, describe, expect, test } from 'bun:test';
-import { fromJson, type JsonObject } from '@bufbuild/protobuf';
+import { fromJson, fromJsonString, type JsonObject } from '@bufbuild/protobuf';
 import { BootstrapSchema } from '../../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
+import { RouteConfigurationSchema } from '../../generated/envoy/config/route/v3/route_pb.ts';
 import { SecretSchema } from '../../generated/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
 import type { SmallRequest } from '../../http1/small-server.ts';
 import type { Address, Connection } from '../../net/network.ts';
@@ -94,6 +95,7 @@ function setUp() {
 	};
 	return {
 		bed,
+		state,
 		call,
 		calls,
 		setState: (next: ServerState) => {
@@ -128,6 +130,41 @@ describe('reading', () => {
 		expect(String(call('GET', '/stats/prometheus').body)).toContain(
 			'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="c"} 1',
 		);
+	});
+
+	test('/config_dump shows no credential that a route sets or matches', () => {
+		const { state, call } = setUp();
+		const routes = {
+			name: 'r',
+			virtual_hosts: [
+				{
+					name: 'authorization',
+					domains: ['shown.example'],
+					request_headers_to_add: [
+						{ header: { key: 'Authorization', value: 'set-secret' } },
+						{ header: { key: 'cookie', raw_value: btoa('raw-secret') } },
+						{ header: { key: 'x-plain', value: 'shown-value' } },
+					],
+					routes: [
+						{
+							match: {
+								prefix: '/',
+								headers: [
+									{ name: 'authorization', string_match: { exact: 'match-secret' } },
+									{ name: 'x-api-key', present_match: true },
+								],
+							},
+							direct_response: { status: 200 },
+						},
+					],
+				},
+			],
+		};
+		const message = fromJsonString(RouteConfigurationSchema, JSON.stringify(routes));
+		Object.assign(state, { routes: () => [{ message, version: '', isStatic: true, lastUpdatedMs: 0 }] });
+		const body = String(call('GET', '/config_dump').body);
+		for (const secret of ['set-secret', btoa('raw-secret'), 'match-secret']) expect(body).not.toContain(secret);
+		for (const open of ['shown.example', 'shown-value', 'present_match']) expect(body).toContain(open);
 	});
 
 	test('/config_dump has every kind, and no private key', () => {

@@ -26,6 +26,11 @@ const SECRET_FIELDS: ReadonlySet<string> = new Set([
 	'session_ticket_keys',
 	'generic_secret',
 ]);
+/** What a header is set to, or matched by. */
+const HEADER_CONTENTS: ReadonlySet<string> = new Set([
+	...['value', 'raw_value', 'string_match'],
+	...['exact_match', 'prefix_match', 'suffix_match', 'contains_match', 'safe_regex_match'],
+]);
 const SECRET_HEADERS: ReadonlySet<string> = new Set(['authorization', 'cookie', 'proxy-authorization', 'x-api-key']);
 
 export function configDump(state: AdminState, includeEds: boolean): JsonObject {
@@ -190,11 +195,13 @@ function messageJson<T extends DescMessage>(schema: T, message: MessageShape<T>,
 function redact(value: JsonValue): JsonValue {
 	if (Array.isArray(value)) return value.map(redact);
 	if (typeof value !== 'object' || value === null) return value;
-	const key = value.key;
-	if (typeof key === 'string' && SECRET_HEADERS.has(key.toLowerCase())) return { ...value, value: REDACTED };
+	// A header to add has a key, one to match a name.
+	const header = value.key ?? value.name;
+	const isSecretHeader = typeof header === 'string' && SECRET_HEADERS.has(header.toLowerCase());
 	const result: JsonObject = {};
 	for (const [name, inner] of Object.entries(value)) {
-		result[name] = SECRET_FIELDS.has(name) ? hide(inner) : redact(inner);
+		if (isSecretHeader && HEADER_CONTENTS.has(name)) result[name] = REDACTED;
+		else result[name] = SECRET_FIELDS.has(name) ? hide(inner) : redact(inner);
 	}
 	return result;
 }
