@@ -6,7 +6,7 @@
 // What was started is stopped in the opposite order, also when a later step fails.
 
 import { ObjectStore } from '../../config/object-store.ts';
-import type { Mount, TcpAddress } from '../../control/api/api-server.ts';
+import type { TcpAddress } from '../../control/api/api-server.ts';
 import { startApiServer } from '../../control/api/api-server.ts';
 import { ControlPlane } from '../../control/control-plane.ts';
 import { MeshStream } from '../../control/mesh-stream.ts';
@@ -18,13 +18,14 @@ import { JoinTokens } from '../../identity/join-tokens.ts';
 import type { Network } from '../../net/network.ts';
 import { WeftError } from '../../std/errors.ts';
 import { SqliteStore } from '../../store/sqlite-store.ts';
-import { PROMETHEUS_CONTENT_TYPE, renderPrometheusText } from '../../telemetry/prometheus-text.ts';
 import { MetricRegistry } from '../../telemetry/registry.ts';
 import type { DataPaths } from '../data-directory.ts';
+import { controlPlaneMetricsMount } from './control-plane-metrics.ts';
 import { lockData } from './data-lock.ts';
 import { InstanceIndexes } from './instance-indexes.ts';
 import { openJoinDoor } from './join-door.ts';
 import { apiToken, writeKubeconfig } from './kubeconfig.ts';
+import { sidecarMetricsMounts } from './sidecar-metrics.ts';
 
 export interface LocalControlPlaneOptions {
 	readonly network: Network;
@@ -129,6 +130,14 @@ async function start(options: LocalControlPlaneOptions, started: Undo[]): Promis
 			}),
 	});
 	started.push(() => meshStream.close());
+	const metrics = controlPlaneMetricsMount({
+		registry,
+		clock,
+		version,
+		proxies: () => controlPlane.connectedProxies(),
+		storeRevision: () => model.revision,
+		rootNotAfterMs: authority.rootNotAfterMs,
+	});
 	const certificate = await authority.issueControlPlaneCertificate([options.apiTls.hostname]);
 	const serve = (tlsPort: number) =>
 		startApiServer({
@@ -139,7 +148,7 @@ async function start(options: LocalControlPlaneOptions, started: Undo[]): Promis
 			tcp: options.api,
 			tls: { hostname: options.apiTls.hostname, port: tlsPort, ...certificate },
 			token,
-			mounts: [meshStream.mount, metricsMount(registry), dashboardMount],
+			mounts: [meshStream.mount, metrics, ...sidecarMetricsMounts(paths.sidecars), dashboardMount],
 		});
 	const api = await naming('--api-address or --api-tls-address', () => {
 		try {
@@ -155,14 +164,6 @@ async function start(options: LocalControlPlaneOptions, started: Undo[]): Promis
 	const server = `https://${options.apiTls.hostname}:${apiTlsPort}`;
 	writeKubeconfig(paths.kubeconfig, { server, rootsPem: authority.rootsPem, token });
 	return { apiPort: api.port ?? 0, apiTlsPort, xdsPort };
-}
-
-function metricsMount(registry: MetricRegistry): Mount {
-	return {
-		prefix: '/metrics',
-		handle: () =>
-			new Response(renderPrometheusText(registry), { headers: { 'content-type': PROMETHEUS_CONTENT_TYPE } }),
-	};
 }
 
 /** Says which option would get out of the way of what is in use. */

@@ -8,6 +8,7 @@ import { processStamp, stampIsAlive } from '../process-stamp.ts';
 
 /** `sun_path` holds 108 bytes with its end. */
 const SOCKET_PATH_BYTES_MAX = 107;
+const OWNER_FILE = 'owner';
 
 export class SidecarDirectory {
 	readonly bootstrap: string;
@@ -41,7 +42,7 @@ export class SidecarDirectory {
 		rmSync(path, { recursive: true, force: true });
 		mkdirSync(path, { mode: 0o700 });
 		chmodSync(path, 0o700);
-		writeFileSync(join(path, 'owner'), processStamp(process.pid) ?? '', { mode: 0o600 });
+		writeFileSync(join(path, OWNER_FILE), processStamp(process.pid) ?? '', { mode: 0o600 });
 		return new SidecarDirectory(path);
 	}
 
@@ -60,13 +61,18 @@ export class SidecarDirectory {
 	}
 }
 
+/** The stamp of the `weft run` that a sidecar's directory belongs to. @throws when there is none */
+export function readOwner(path: string): string {
+	return readFileSync(join(path, OWNER_FILE), 'utf8');
+}
+
 function removeAbandoned(parent: string): void {
 	for (const entry of readdirSync(parent, { withFileTypes: true })) {
 		if (!entry.isDirectory()) continue;
 		const path = join(parent, entry.name);
 		let stamp: string;
 		try {
-			stamp = readFileSync(join(path, 'owner'), 'utf8');
+			stamp = readOwner(path);
 		} catch {
 			// Being made at this moment by another `weft run`, or not ours.
 			continue;
