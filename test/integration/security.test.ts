@@ -37,7 +37,7 @@ afterAll(async () => {
 /** Runs in the program's place; prints `NAME ok` for what it could do, `NAME refused` for what it could not. */
 const PROBE = `
 import ctypes, os, socket, subprocess, sys
-data, outsider, abstract = sys.argv[1], sys.argv[2], sys.argv[3]
+data, outsider, abstract, door = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 libc = ctypes.CDLL(None, use_errno=True)
 def attempt(name, action):
     try: done = action()
@@ -50,10 +50,16 @@ def capture_port():
     s = socket.create_connection(('127.0.0.1', 15001), 3)
     s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')
     return len(s.recv(10)) > 0
+def loopback(host):
+    s = socket.create_connection((host, door), 3)
+    return len(s.recv(10)) > 0
 def enter():
     return libc.setns(os.open('/proc/%s/ns/net' % outsider, os.O_RDONLY), 0) == 0
 attempt('nothing', lambda: True)
 attempt('capture-port', capture_port)
+attempt('machine-loopback', lambda: loopback('127.0.0.1'))
+attempt('other-sidecars-listener', lambda: loopback('127.200.8.1'))
+attempt('any-address', lambda: loopback('0.0.0.0'))
 attempt('raw-socket', lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 255))
 attempt('packet-socket', lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
 attempt('icmp', lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).sendto(b'\\x08' + bytes(7), ('192.0.2.1', 0)))
@@ -82,14 +88,19 @@ describeWithPeers(['python3'], 'a program in transparent capture', () => {
 		async () => {
 			const abstract = `weft-security-${process.pid}`;
 			const listener = Bun.listen({ unix: `\0${abstract}`, socket: { data() {} } });
+			// On any of the machine's addresses, as the listeners of sidecars that share its loopback are on some.
+			const door = createServer((socket) => socket.end('hello from outside'));
+			await new Promise<void>((resolve) => door.listen(0, '0.0.0.0', resolve));
+			const doorPort = String((door.address() as AddressInfo).port);
 			const run = new WeftProcess([
 				...['run', '--data', data, '--service', 'probe', '--capture', 'transparent', '--'],
-				...['python3', '-c', PROBE, data, String(process.pid), abstract],
+				...['python3', '-c', PROBE, data, String(process.pid), abstract, doorPort],
 			]);
 			expect(await run.exited).toBe(0);
 			listener.stop(true);
+			door.close();
 			const outcomes = [...run.output.matchAll(/^(\S+) (ok|refused)$/gm)].map(([, name, how]) => [name, how]);
-			expect(outcomes.length).toBe(20);
+			expect(outcomes.length).toBe(23);
 			expect(outcomes.filter(([, how]) => how === 'ok')).toEqual([['nothing', 'ok']]);
 			expect(run.output).toContain("descriptors ['0', '1', '2']");
 			expect(run.output).toContain('tokens []');
