@@ -18,17 +18,19 @@ export interface Clock {
 	after(delayMs: number, callback: () => void): Timer;
 }
 
-interface VirtualTimer extends Timer {
-	dueMs: number;
-	order: number;
+/** One start of a timer; a later start or a cancel makes it void. */
+interface Due {
+	readonly timer: VirtualTimer;
+	readonly atMs: number;
+	readonly order: number;
 }
 
 /** Time that stands still until `advance`. Timers due at the same time fire in the order they were started. */
 export class VirtualClock implements Clock {
 	private currentMs = 0;
 	private started = 0;
-	private readonly pending = new Set<VirtualTimer>();
-	private readonly callbacks = new WeakMap<VirtualTimer, () => void>();
+	/** A binary heap, the next one first; void ones are dropped when they come up. */
+	private readonly heap: Due[] = [];
 
 	constructor(private readonly epochMs = Date.UTC(2026, 0, 1)) {}
 
@@ -41,23 +43,7 @@ export class VirtualClock implements Clock {
 	}
 
 	after(delayMs: number, callback: () => void): Timer {
-		const pending = this.pending;
-		const timer: VirtualTimer = {
-			dueMs: 0,
-			order: 0,
-			get active() {
-				return pending.has(timer);
-			},
-			cancel: () => {
-				pending.delete(timer);
-			},
-			restart: (ms: number) => {
-				timer.dueMs = this.currentMs + Math.max(0, ms);
-				timer.order = this.started++;
-				pending.add(timer);
-			},
-		};
-		this.callbacks.set(timer, callback);
+		const timer = new VirtualTimer(this, callback);
 		timer.restart(delayMs);
 		return timer;
 	}
@@ -66,25 +52,84 @@ export class VirtualClock implements Clock {
 	advance(ms: number): void {
 		const target = this.currentMs + ms;
 		for (;;) {
-			let next: VirtualTimer | null = null;
-			for (const timer of this.pending) {
-				if (timer.dueMs > target) continue;
-				if (next === null || timer.dueMs < next.dueMs || (timer.dueMs === next.dueMs && timer.order < next.order)) {
-					next = timer;
-				}
-			}
-			if (next === null) break;
-			this.currentMs = Math.max(this.currentMs, next.dueMs);
-			this.pending.delete(next);
-			this.callbacks.get(next)?.();
+			const next = this.peek();
+			if (next === undefined || next.atMs > target) break;
+			this.pop();
+			this.currentMs = Math.max(this.currentMs, next.atMs);
+			next.timer.due = null;
+			next.timer.callback();
 		}
 		this.currentMs = target;
 	}
 
 	/** When the next timer is due, on `nowMs`'s scale; null when there is none. */
 	nextDueMs(): number | null {
-		let due: number | null = null;
-		for (const timer of this.pending) if (due === null || timer.dueMs < due) due = timer.dueMs;
+		return this.peek()?.atMs ?? null;
+	}
+
+	/** @internal For `VirtualTimer`. */
+	start(timer: VirtualTimer, delayMs: number): Due {
+		const due = { timer, atMs: this.currentMs + Math.max(0, delayMs), order: this.started++ };
+		const { heap } = this;
+		let index = heap.length;
+		heap.push(due);
+		while (index > 0) {
+			const parent = (index - 1) >> 1;
+			if (!comesBefore(due, heap[parent]!)) break;
+			heap[index] = heap[parent]!;
+			index = parent;
+		}
+		heap[index] = due;
 		return due;
 	}
+
+	private peek(): Due | undefined {
+		for (;;) {
+			const next = this.heap[0];
+			if (next === undefined || next.timer.due === next) return next;
+			this.pop();
+		}
+	}
+
+	private pop(): void {
+		const { heap } = this;
+		const last = heap.pop()!;
+		if (heap.length === 0) return;
+		let index = 0;
+		for (;;) {
+			let child = 2 * index + 1;
+			if (child >= heap.length) break;
+			if (child + 1 < heap.length && comesBefore(heap[child + 1]!, heap[child]!)) child++;
+			if (!comesBefore(heap[child]!, last)) break;
+			heap[index] = heap[child]!;
+			index = child;
+		}
+		heap[index] = last;
+	}
+}
+
+class VirtualTimer implements Timer {
+	/** Its latest start; null: it does not wait. */
+	due: Due | null = null;
+
+	constructor(
+		private readonly clock: VirtualClock,
+		readonly callback: () => void,
+	) {}
+
+	get active(): boolean {
+		return this.due !== null;
+	}
+
+	cancel(): void {
+		this.due = null;
+	}
+
+	restart(delayMs: number): void {
+		this.due = this.clock.start(this, delayMs);
+	}
+}
+
+function comesBefore(a: Due, b: Due): boolean {
+	return a.atMs < b.atMs || (a.atMs === b.atMs && a.order < b.order);
 }

@@ -14,6 +14,9 @@ import { MessageError, type MessageEvents, type MessageHead, MessageReader } fro
 import { isPayload, payload } from './payload.ts';
 import { isBodiless, type RequestPlan } from './plan.ts';
 
+/** Per message; small windows make many small reads. */
+export const PAUSES_MAX = 10;
+
 export class Caller {
 	private readonly idle: CallerConnection[] = [];
 	private readonly open = new Set<CallerConnection>();
@@ -71,6 +74,7 @@ class CallerConnection implements MessageEvents {
 	private served = 0;
 	private sent = 0;
 	private received = 0;
+	private pauses = 0;
 	private head: MessageHead | null = null;
 	private begun = false;
 	private blocked = false;
@@ -105,10 +109,11 @@ class CallerConnection implements MessageEvents {
 		this.served++;
 		this.sent = 0;
 		this.received = 0;
+		this.pauses = 0;
 		this.head = null;
 		this.begun = false;
 		ledger.sentByClient(plan.id);
-		ledger.note(`${this.caller.name} sends ${plan.method} ${plan.path} ${plan.id} on connection ${this.connection.id}`);
+		ledger.note(`${this.caller.name} sends on connection ${this.connection.id} ${JSON.stringify(plan)}`);
 		let head = `${plan.method} ${plan.path} HTTP/1.1\r\nhost: service\r\nx-sim-id: ${plan.id}\r\n`;
 		if (plan.requestBytes > 0) {
 			head += plan.requestChunked ? 'transfer-encoding: chunked\r\n' : `content-length: ${plan.requestBytes}\r\n`;
@@ -165,7 +170,8 @@ class CallerConnection implements MessageEvents {
 		}
 		this.received += bytes.length;
 		caller.ledger.responseBytesReceived(plan.id, this.received);
-		if (plan.clientPauseMs > 0 && caller.random.next() < 0.3) {
+		if (plan.clientPauseMs > 0 && this.pauses < PAUSES_MAX && caller.random.next() < 0.3) {
+			this.pauses++;
 			this.connection.pause();
 			caller.network.clock.after(plan.clientPauseMs, () => this.connection.resume());
 		}

@@ -4,6 +4,7 @@
 import type { Connection, IpAddress, Listener } from '../../src/net/network.ts';
 import type { SimulatedNetwork } from '../../src/net/simulated-network.ts';
 import type { SeededRandom } from '../../src/std/random.ts';
+import { PAUSES_MAX } from './caller.ts';
 import type { Ledger } from './ledger.ts';
 import { MessageError, type MessageEvents, type MessageHead, MessageReader } from './message-reader.ts';
 import { isPayload, payload } from './payload.ts';
@@ -55,6 +56,7 @@ class ProgramConnection implements MessageEvents {
 	private readonly reader = new MessageReader('request', this);
 	private plan: RequestPlan | null = null;
 	private received = 0;
+	private pauses = 0;
 	private requestEnded = false;
 	private answered = false;
 	private sent = 0;
@@ -100,6 +102,7 @@ class ProgramConnection implements MessageEvents {
 		ledger.seenByProgram(id);
 		this.plan = plan;
 		this.received = 0;
+		this.pauses = 0;
 		this.requestEnded = false;
 		this.answered = false;
 		this.sent = 0;
@@ -115,7 +118,8 @@ class ProgramConnection implements MessageEvents {
 		}
 		this.received += bytes.length;
 		program.ledger.requestBytesAtProgram(plan.id, this.received);
-		if (plan.serverPauseMs > 0 && program.random.next() < 0.3) {
+		if (plan.serverPauseMs > 0 && this.pauses < PAUSES_MAX && program.random.next() < 0.3) {
+			this.pauses++;
 			this.connection.pause();
 			program.network.clock.after(plan.serverPauseMs, () => this.connection.resume());
 		}
@@ -198,7 +202,7 @@ class ProgramConnection implements MessageEvents {
 				this.blocked = true;
 				return;
 			}
-			if (plan.responseGapMs > 0) {
+			if (plan.responseGapMs > 0 && this.sent < plan.responseBytes) {
 				program.network.clock.after(random.next() * plan.responseGapMs * 2, () => {
 					if (this.plan === plan && !this.blocked) this.sendBody();
 				});
