@@ -52,6 +52,16 @@ export function consistsOf(text: string, allowed: Uint8Array): boolean {
 
 /** Host and optional port: a non-empty host of the right characters, and a port up to 65535 where there is one. */
 export function isAuthority(text: string): boolean {
+	// Asked of each request on its way in and on its way out, and mostly of the same name.
+	if (text === lastAuthority) return true;
+	if (!isNewAuthority(text)) return false;
+	lastAuthority = text;
+	return true;
+}
+
+let lastAuthority = 'localhost';
+
+function isNewAuthority(text: string): boolean {
 	if (text.length === 0 || text.length > 1024 || !consistsOf(text, HOST)) return false;
 	let hostEnd: number;
 	if (text.charCodeAt(0) === 0x5b) {

@@ -36,7 +36,8 @@ const CONTENT_LENGTH_DIGITS_MAX = 15;
 
 /** Digits, or a list of the same digits (RFC 9110 §8.6); -1 for anything else, and past 10^15. */
 export function parseContentLength(value: string): number {
-	if (value.includes(',')) {
+	const single = parseDigits(value);
+	if (single === -1 && value.includes(',')) {
 		let length = -1;
 		for (const part of value.split(',')) {
 			const one = parseDigits(part.trim());
@@ -45,7 +46,7 @@ export function parseContentLength(value: string): number {
 		}
 		return length;
 	}
-	return parseDigits(value);
+	return single;
 }
 
 function parseDigits(text: string): number {

@@ -221,6 +221,10 @@ export class BodyReader {
 	}
 }
 
+/** Up to here a copy is cheaper than a view, for which the runtime makes an ArrayBuffer out of what was read. */
+const COPIED_PART_BYTES_MAX = 4 * 1024;
+
 function part(bytes: Uint8Array, from: number, to: number): Uint8Array {
-	return from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to);
+	if (from === 0 && to === bytes.length) return bytes;
+	return to - from <= COPIED_PART_BYTES_MAX ? bytes.slice(from, to) : bytes.subarray(from, to);
 }

@@ -80,6 +80,27 @@ export function fieldKindAt(slot: number): number {
 	return slotKinds[slot]!;
 }
 
+/** A value that stays the same from message to message is made once. Longer ones, and heads, are not worth keeping. */
+const RECENT_VALUE_CHARACTERS_MAX = 64;
+const RECENT_HEAD_CHARACTERS_MAX = 2048;
+const recentValues: string[] = new Array<string>(SLOTS).fill('');
+/** Of these nothing is kept longer than its message. */
+const SECRETS = ['authorization', 'cookie', 'proxy-authorization', 'set-cookie', 'sec-websocket-key'];
+const isSecret = new Uint8Array(SLOTS);
+for (let slot = 0; slot < SLOTS; slot++) if (SECRETS.includes(slotNames[slot] ?? '')) isSecret[slot] = 1;
+
+/** `head` from `start` to `end`, the value of the field at `slot`: the string of the last message when it is the same. */
+export function fieldValueAt(slot: number, head: string, start: number, end: number): string {
+	const recent = recentValues[slot]!;
+	if (recent.length === end - start && head.startsWith(recent, start)) return recent;
+	const value = head.substring(start, end);
+	// A substring holds on to the whole.
+	if (end - start <= RECENT_VALUE_CHARACTERS_MAX && head.length <= RECENT_HEAD_CHARACTERS_MAX && isSecret[slot] === 0) {
+		recentValues[slot] = value;
+	}
+	return value;
+}
+
 const specialKinds = new Map(SPECIAL);
 
 /** As `fieldKindAt`, by name. */

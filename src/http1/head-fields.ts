@@ -6,7 +6,7 @@ import { isTrailerAllowed, parseContentLength } from '../http/field-rules.ts';
 import { type HeaderList, removeHeader } from '../http/headers.ts';
 import type { ErrorOrigin } from '../std/errors.ts';
 import { Http1Error } from './errors.ts';
-import { FieldKind, fieldKindAt, fieldNameAt, findFieldName } from './field-names.ts';
+import { FieldKind, fieldKindAt, fieldNameAt, fieldValueAt, findFieldName } from './field-names.ts';
 import { type HeadScanner, OFFSETS_PER_FIELD } from './head-scanner.ts';
 
 export interface HeadFields {
@@ -76,12 +76,12 @@ export function readHeadFields(scanner: HeadScanner, origin: ErrorOrigin): HeadF
 			if (last !== SP && last !== HTAB) break;
 			valueEnd--;
 		}
-		const value = head.substring(valueStart, valueEnd);
 		const slot = findFieldName(head, nameStart, nameEnd, offsets[i + 2]!);
 		if (slot === -1) {
-			headers.push(head.substring(nameStart, nameEnd).toLowerCase(), value);
+			headers.push(head.substring(nameStart, nameEnd).toLowerCase(), head.substring(valueStart, valueEnd));
 			continue;
 		}
+		const value = fieldValueAt(slot, head, valueStart, valueEnd);
 		const kind = fieldKindAt(slot);
 		switch (kind) {
 			case FieldKind.plain:

@@ -161,8 +161,17 @@ function begin(headers: HeaderList, otherBytes: number): void {
 	good = true;
 }
 
+/** Views of the shared buffer, by length: heads of the same length are one after the other the same view. */
+const views: (Uint8Array | undefined)[] = new Array<Uint8Array | undefined>(1024).fill(undefined);
+
 function done(): Uint8Array {
-	return target.subarray(0, at);
+	if (target !== shared || at >= views.length) return target.subarray(0, at);
+	let view = views[at];
+	if (view === undefined) {
+		view = shared.subarray(0, at);
+		views[at] = view;
+	}
+	return view;
 }
 
 function refuse(code: Http1Error['code'], what: string, origin: ErrorOrigin): Http1Error {

@@ -22,7 +22,8 @@ export interface RequestRules {
 	readonly defaultHostForHttp10: string;
 }
 
-const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH']);
+/** Strings that are there already are cheaper to pass on and to compare than new ones. */
+const METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'HEAD', 'PATCH', 'OPTIONS', 'CONNECT', 'TRACE'];
 
 export function readRequest(scanner: HeadScanner, rules: RequestRules): ParsedRequest | Http1Error {
 	const text = scanner.text;
@@ -33,12 +34,11 @@ export function readRequest(scanner: HeadScanner, rules: RequestRules): ParsedRe
 	if (methodEnd === -1 || methodEnd >= lineEnd || targetEnd === -1 || targetEnd >= lineEnd) {
 		return bad('http1_bad_request_line', 'request line is not method, target and version');
 	}
-	const method = text.substring(methodStart, methodEnd);
-	if (!METHODS.has(method) && (method === '' || !consistsOf(method, TOKEN))) {
-		return bad('http1_bad_method', 'method is not a token');
-	}
+	const method = readMethod(text, methodStart, methodEnd);
+	if (method === '') return bad('http1_bad_method', 'method is not a token');
 	const target = text.substring(methodEnd + 1, targetEnd);
-	const version = readVersion(text.substring(targetEnd + 1, lineEnd));
+	const isHttp11 = lineEnd - targetEnd === 9 && text.startsWith('HTTP/1.1', targetEnd + 1);
+	const version = isHttp11 ? 11 : readVersion(text.substring(targetEnd + 1, lineEnd));
 	if (version instanceof Http1Error) return version;
 	const http10 = version === 10;
 	if (http10 && !rules.acceptHttp10) return bad('http1_unsupported_version', 'HTTP/1.0 is not accepted');
@@ -83,6 +83,16 @@ export function readRequest(scanner: HeadScanner, rules: RequestRules): ParsedRe
 	}
 	const keepAlive = http10 ? fields.keepAlive && !fields.close : !fields.close;
 	return { head, bodyBytes, http10, keepAlive };
+}
+
+/** Empty: it is not a token. */
+function readMethod(text: string, start: number, end: number): string {
+	for (let i = 0; i < METHODS.length; i++) {
+		const method = METHODS[i]!;
+		if (method.length === end - start && text.startsWith(method, start)) return method;
+	}
+	const method = text.substring(start, end);
+	return consistsOf(method, TOKEN) ? method : '';
 }
 
 /** 10 or 11. */

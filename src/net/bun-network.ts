@@ -46,8 +46,9 @@ export class BunNetwork implements Network {
 	private readonly boundary: SocketBoundary;
 
 	constructor(options: BunNetworkOptions = {}) {
-		this.clock = options.clock ?? new TimerWheel();
-		this.boundary = new SocketBoundary(this.clock, new TurnEnd(), options.onCaught ?? null);
+		const { clock = new TimerWheel(), onCaught = null } = options;
+		this.clock = clock;
+		this.boundary = new SocketBoundary(clock, clock instanceof TimerWheel ? clock : null, new TurnEnd(), onCaught);
 	}
 
 	/** Exceptions that callbacks let out so far. */

@@ -8,6 +8,7 @@ import { Logger } from '../std/log.ts';
 import type { BunConnection } from './bun-connection.ts';
 import { connectError } from './bun-errors.ts';
 import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
+import type { TimerWheel } from './timer-wheel.ts';
 import type { TurnEnd } from './write-buffer.ts';
 
 /** Bun's socket, with the `fd` that its types leave out. `data` is null once nobody listens. */
@@ -23,6 +24,8 @@ export class SocketBoundary {
 
 	constructor(
 		readonly clock: Clock,
+		/** Time stands still while data is taken in. Null: it is not ours to hold. */
+		readonly time: TimerWheel | null,
 		readonly turnEnd: TurnEnd,
 		private readonly onCaught: ((error: unknown) => void) | null,
 	) {}
@@ -64,11 +67,14 @@ export class SocketBoundary {
 function onData(socket: NativeSocket, bytes: Uint8Array): void {
 	const connection = socket.data;
 	if (connection == null || !connection.uses(socket)) return;
+	const { time } = connection.boundary;
+	time?.hold();
 	try {
 		connection.received(bytes);
 	} catch (error) {
 		connection.boundary.caught(connection, error);
 	}
+	time?.letGo();
 }
 
 function onDrain(socket: NativeSocket): void {

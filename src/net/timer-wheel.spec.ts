@@ -59,6 +59,38 @@ test('a timer fires once, not before its delay and at most a tick after', () => 
 	}
 });
 
+test('held time stands still, for timers too, and goes on when it is let go', () => {
+	const { time, wheel } = make();
+	const heldMs = time.atMs;
+	wheel.hold();
+	const wallMs = wheel.wallMs();
+	time.atMs += 700;
+	expect(wheel.nowMs()).toBe(heldMs);
+	expect(wheel.wallMs()).toBe(wallMs);
+	let firedMs = 0;
+	wheel.after(1000, () => {
+		firedMs = time.atMs;
+	});
+	wheel.letGo();
+	expect(wheel.nowMs()).toBe(heldMs + 700);
+	expect(wheel.wallMs()).toBe(heldMs + 700);
+	time.pass(2000);
+	expect(firedMs - heldMs).toBeGreaterThanOrEqual(1000);
+	expect(firedMs - heldMs).toBeLessThanOrEqual(1000 + TICK_MS + 1);
+});
+
+test('the wall clock of held time follows the real one', () => {
+	const { time, wheel } = make();
+	let setForwardMs = 0;
+	time.wallMs = () => time.atMs + setForwardMs;
+	wheel.hold();
+	wheel.wallMs();
+	setForwardMs = 3_600_000;
+	time.pass(200);
+	wheel.hold();
+	expect(wheel.wallMs()).toBe(Math.round(time.atMs + 3_600_000));
+});
+
 test('a delay beyond the last level is kept', () => {
 	const { time, wheel } = make();
 	const delayMs = 40 * 86_400_000;

@@ -52,6 +52,9 @@ export function systemTimeSource(): TimeSource {
 	};
 }
 
+/** A wall clock that was set shows after this long. */
+const WALL_REFRESH_MS = 100;
+
 const log = new Logger('timer');
 
 export class TimerWheel implements Clock {
@@ -65,6 +68,11 @@ export class TimerWheel implements Clock {
 	private handTick: number;
 	private alarmTick = Number.POSITIVE_INFINITY;
 	private advancing = false;
+	/** The time that is held; -1: none is. */
+	private heldMs = -1;
+	/** While time is held, the wall clock goes with it, and is compared with the real one from time to time. */
+	private wallOffsetMs = 0;
+	private wallDueMs = 0;
 	private readonly originMs: number;
 	private readonly wake = () => {
 		this.alarmTick = Number.POSITIVE_INFINITY;
@@ -82,11 +90,28 @@ export class TimerWheel implements Clock {
 	}
 
 	nowMs(): number {
-		return this.source.nowMs();
+		return this.heldMs >= 0 ? this.heldMs : this.source.nowMs();
+	}
+
+	/**
+	 * Time stands still until `letGo`: the callbacks of one read ask for it ten times, and asking costs as much as
+	 * parsing a header. Not for what takes long, nor across turns.
+	 */
+	hold(): void {
+		this.heldMs = this.source.nowMs();
+	}
+
+	letGo(): void {
+		this.heldMs = -1;
 	}
 
 	wallMs(): number {
-		return this.source.wallMs();
+		if (this.heldMs < 0) return this.source.wallMs();
+		if (this.heldMs >= this.wallDueMs) {
+			this.wallOffsetMs = this.source.wallMs() - this.heldMs;
+			this.wallDueMs = this.heldMs + WALL_REFRESH_MS;
+		}
+		return Math.round(this.wallOffsetMs + this.heldMs);
 	}
 
 	after(delayMs: number, callback: () => void): Timer {
@@ -100,7 +125,7 @@ export class TimerWheel implements Clock {
 		if (timer.level >= 0) this.remove(timer);
 		// NaN and negative delays become 0; infinite ones the farthest there is.
 		const delay = delayMs > 0 ? Math.min(delayMs, Number.MAX_SAFE_INTEGER / 4) : 0;
-		const nowMs = this.source.nowMs() - this.originMs;
+		const nowMs = this.nowMs() - this.originMs;
 		// With nothing waiting, the hand need not walk through the time that passed.
 		if (this.size === 0 && !this.advancing) {
 			this.handTick = Math.max(this.handTick, Math.floor(nowMs / TICK_MS));

@@ -11,13 +11,15 @@ import type { Connection, ConnectionHandler, TlsInfo } from '../../net/network.t
 import type { Timer } from '../../std/clock.ts';
 import { WeftError } from '../../std/errors.ts';
 import type { PoolContext } from './connection-pool.ts';
-import type { PooledStream } from './pooled-stream.ts';
+import type { PooledStream, PooledStreamOwner } from './pooled-stream.ts';
 
 export type Http1ConnectionState = 'connecting' | 'idle' | 'busy' | 'draining' | 'closed';
 
 /** What a connection tells its pool. */
 export interface Http1ConnectionOwner {
 	onReady(connection: Http1Connection): void;
+	/** The request that was assigned to it has ended. */
+	onStreamOver(): void;
 	/** It went from idle to draining by itself. */
 	onUnusable(connection: Http1Connection): void;
 	/** `error` null: closed in order. `wasConnecting`: it never came up. */
@@ -34,7 +36,7 @@ const CLOSE_CODES: ReadonlySet<string> = new Set([
 /** A host that was sent FIN has this long to close its side. */
 const CLOSE_GRACE_MS = 1000;
 
-export class Http1Connection implements ConnectionHandler, CodecTransport, ClientCodecEvents {
+export class Http1Connection implements ConnectionHandler, CodecTransport, ClientCodecEvents, PooledStreamOwner {
 	state: Http1ConnectionState = 'connecting';
 	current: PooledStream | null = null;
 	/** Requests that were given to it. */
@@ -43,8 +45,9 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 	tls: TlsInfo | null = null;
 	private socket: Connection | null = null;
 	private readonly startedMs: number;
-	/** Idle timeout; later the grace for closing. */
+	/** Idle timeout; later the grace for closing. Requests do not move it: when it rings, `idleSinceMs` decides. */
 	private readonly timer: Timer;
+	private idleSinceMs = 0;
 	private lifeTimer: Timer | null = null;
 	private closedLocally = false;
 	private resetError: WeftError | null = null;
@@ -68,10 +71,14 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 	/** Must be idle. */
 	assign(stream: PooledStream): void {
 		this.state = 'busy';
-		this.timer.cancel();
 		this.served++;
 		this.current = stream;
 		stream.inner = this.codec!.newStream(stream);
+	}
+
+	streamOver(stream: PooledStream): void {
+		if (this.current === stream) this.current = null;
+		this.owner.onStreamOver();
 	}
 
 	/** No more requests; closes when the present one has ended. */
@@ -194,7 +201,11 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 
 	private becomeReady(): void {
 		this.state = 'idle';
-		if (this.context.settings.idleTimeoutMs > 0) this.timer.restart(this.context.settings.idleTimeoutMs);
+		const { idleTimeoutMs } = this.context.settings;
+		if (idleTimeoutMs > 0) {
+			this.idleSinceMs = this.context.network.clock.nowMs();
+			if (!this.timer.active) this.timer.restart(idleTimeoutMs);
+		}
 		this.owner.onReady(this);
 	}
 
@@ -205,8 +216,18 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 	}
 
 	private onTimer(): void {
-		if (this.state === 'idle') this.context.stats.counters.upstream_cx_idle_timeout.inc();
-		if (this.state === 'idle') this.becomeUnusable();
-		else this.closeNow();
+		if (this.state !== 'idle') {
+			// With a request under way it is of no account, unless it is the grace: idle again starts it again.
+			if (this.closedLocally) this.closeNow();
+			return;
+		}
+		const { network, settings, stats } = this.context;
+		const leftMs = this.idleSinceMs + settings.idleTimeoutMs - network.clock.nowMs();
+		if (leftMs > 0) {
+			this.timer.restart(leftMs);
+			return;
+		}
+		stats.counters.upstream_cx_idle_timeout.inc();
+		this.becomeUnusable();
 	}
 }

@@ -65,6 +65,25 @@ describe('reuse', () => {
 		expect(bed.metric('upstream_cx_active')).toBe(0);
 	});
 
+	test('the idle timeout counts from the last request, and never ends one under way', async () => {
+		const { bed, server, cluster } = setUp({ common_http_protocol_options: { idle_timeout: '10s' } });
+		new TestRequest(cluster);
+		await bed.settle(9_000);
+		new TestRequest(cluster);
+		await bed.settle(9_500);
+		expect(server.connections.size).toBe(1);
+		expect(bed.metric('upstream_cx_idle_timeout')).toBe(0);
+		await bed.settle(1_000);
+		expect(server.connections.size).toBe(0);
+		expect(bed.metric('upstream_cx_idle_timeout')).toBe(1);
+
+		server.autoStatus = null;
+		const slow = new TestRequest(cluster);
+		await bed.settle(25_000);
+		expect([slow.failure, slow.reset]).toEqual([null, null]);
+		expect(server.connections.size).toBe(1);
+	});
+
 	test('a connection takes no more than max_requests_per_connection', async () => {
 		const { bed, server, cluster } = setUp({ common_http_protocol_options: { max_requests_per_connection: 2 } });
 		for (let i = 0; i < 4; i++) {

@@ -99,6 +99,13 @@ export class Http1Pool implements ConnectionPool, Http1ConnectionOwner {
 		else this.idle.push(connection);
 	}
 
+	onStreamOver(): void {
+		const { breakers, stats } = this.context;
+		this.host.activeRequests--;
+		breakers.requests.release();
+		stats.gauges.upstream_rq_active.dec();
+	}
+
 	onUnusable(connection: Http1Connection): void {
 		const index = this.idle.indexOf(connection);
 		if (index >= 0) this.idle.splice(index, 1);
@@ -147,14 +154,7 @@ export class Http1Pool implements ConnectionPool, Http1ConnectionOwner {
 		stats.gauges.upstream_rq_active.inc();
 		this.host.counts.requests++;
 		this.host.activeRequests++;
-		const onOver = (over: PooledStream) => {
-			if (connection.current === over) connection.current = null;
-			this.host.activeRequests--;
-			breakers.requests.release();
-			stats.gauges.upstream_rq_active.dec();
-		};
-		const localResets = stats.counters.upstream_rq_tx_reset;
-		const stream = new PooledStream(listener, connection.served > 0, onOver, localResets);
+		const stream = new PooledStream(listener, connection.served > 0, connection, stats.counters.upstream_rq_tx_reset);
 		connection.assign(stream);
 		if (this.draining) connection.drain();
 		events.onReady(stream, this.host, connection.tls);

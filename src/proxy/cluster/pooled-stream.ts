@@ -8,6 +8,11 @@ import type { ClientStream, RequestHead, ResetReason, ResponseHead, ResponseList
 import { WeftError } from '../../std/errors.ts';
 import type { Counter } from '../../telemetry/registry.ts';
 
+export interface PooledStreamOwner {
+	/** Once: both directions have ended, or the stream was reset. */
+	streamOver(stream: PooledStream): void;
+}
+
 export class PooledStream implements ClientStream, ResponseListener {
 	/** Set by the pool right after the codec made it. */
 	inner!: ClientStream;
@@ -20,12 +25,11 @@ export class PooledStream implements ClientStream, ResponseListener {
 
 	/**
 	 * @param reused the connection has served a request before
-	 * @param onOver called once, when both directions have ended or the stream was reset
 	 */
 	constructor(
 		private readonly listener: ResponseListener,
 		private readonly reused: boolean,
-		private readonly onOver: (stream: PooledStream) => void,
+		private readonly owner: PooledStreamOwner,
 		/** Local resets before the end are counted here. */
 		private readonly localResets: Counter,
 	) {}
@@ -102,7 +106,7 @@ export class PooledStream implements ClientStream, ResponseListener {
 	finish(): void {
 		if (this.over) return;
 		this.over = true;
-		this.onOver(this);
+		this.owner.streamOver(this);
 	}
 
 	private endResponse(): void {
