@@ -204,16 +204,21 @@ describe('a response', () => {
 	});
 
 	test.each([
-		['before a byte of it', '', 'http1_closed_before_response'],
-		['in its head', 'HTTP/1.1 200', 'http1_premature_close'],
-		['in its body', 'HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na', 'http1_premature_close'],
-		['in its chunks', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n', 'http1_premature_close'],
-	])('closed too early is an error: %s', (_, raw, code) => {
+		['before a byte of it', '', 'http1_closed_before_response', 'connection_lost'],
+		['in its head', 'HTTP/1.1 200', 'http1_premature_close', 'protocol_error'],
+		['in its body', 'HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\na', 'http1_premature_close', 'connection_lost'],
+		[
+			'in its chunks',
+			'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n',
+			'http1_premature_close',
+			'connection_lost',
+		],
+	])('closed too early is an error: %s', (_, raw, code, reason) => {
 		const { peer, heard } = begin();
 		peer.receive(raw);
 		peer.codec.receiveEnd();
 		expect(heard.ended).toBe(false);
-		expect(heard.reset).toBe('connection_lost');
+		expect(heard.reset).toBe(reason as typeof heard.reset);
 		expect(heard.error?.code).toBe(code);
 		expect(peer.unavailable).toBe(true);
 	});

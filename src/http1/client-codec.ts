@@ -114,7 +114,9 @@ export class Http1ClientCodec implements ClientCodec, BodySink, ClientStreamOwne
 			return;
 		}
 		const error = closedError(stream, this.scanner.begun);
-		stream.lose(error.retrySafe ? 'refused' : 'connection_lost', error);
+		// Half a head is no answer that a server in order gives, as Envoy sees it too.
+		const broken = this.scanner.begun && !stream.responseBegun;
+		stream.lose(error.retrySafe ? 'refused' : broken ? 'protocol_error' : 'connection_lost', error);
 		this.close('flush', error);
 	}
 

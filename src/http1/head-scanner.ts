@@ -113,6 +113,10 @@ export class HeadScanner {
 						at++;
 						continue;
 					}
+					// What speaks another protocol may never end its line: it is told by its first byte.
+					if (this.kind === 'response' && bytes[at] !== 0x48) {
+						return this.fail('http1_bad_status_line', 'not a status line', at);
+					}
 					this.startLineStart = at + shift;
 					state = State.startLine;
 					continue;

@@ -154,6 +154,8 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 			this.draining ||
 			(this.requestsMax > 0 && this.requests >= this.requestsMax) ||
 			(end && !requestEnded) ||
+			// A client that did not wait for its tunnel has sent bytes that are no request.
+			request.head.method === 'CONNECT' ||
 			getHeader(head.headers, 'connection') === 'close';
 
 		const declared = declaredLength(head.headers);

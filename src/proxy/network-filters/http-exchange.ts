@@ -6,7 +6,7 @@
 //
 // It is over (`complete`) when the response has ended or the stream was reset, whichever side did it.
 
-import { getHeader, type HeaderList, removeHeader, setHeader } from '../../http/headers.ts';
+import { getHeader, getHeaderJoined, type HeaderList, removeHeader, setHeader } from '../../http/headers.ts';
 import type { RequestHead, RequestListener, ResetReason, ResponseHead, ServerStream } from '../../http/stream.ts';
 import type { Connection, IpAddress } from '../../net/network.ts';
 import type { Clock } from '../../std/clock.ts';
@@ -87,14 +87,24 @@ export class HttpExchange extends Exchange implements RequestListener {
 			this.sendLocalReply(refused.status, refused.body, refused.flags, refused.details, refused.headers);
 			return;
 		}
-		if (!end && getHeader(head.headers, 'expect')?.toLowerCase() === '100-continue') {
-			removeHeader(head.headers, 'expect');
-			this.stream.writeHead({ status: 100, headers: [] }, false);
-		}
+		if (!end && !this.meetExpectation(head)) return;
 		const table = settings.routes.table;
 		const route = table === null || head.method === 'CONNECT' ? null : table.route(head, this.random);
 		this.setRoute(route);
 		this.runRequestHead();
+	}
+
+	/** False: it cannot be met, and is answered. One that only the upstream understood would leave open who waits for whom. */
+	private meetExpectation(head: RequestHead): boolean {
+		const expect = getHeaderJoined(head.headers, 'expect');
+		if (expect === undefined) return true;
+		if (expect.toLowerCase() !== '100-continue') {
+			this.sendLocalReply(417, '', 0, 'expectation_failed');
+			return false;
+		}
+		removeHeader(head.headers, 'expect');
+		this.stream.writeHead({ status: 100, headers: [] }, false);
+		return true;
 	}
 
 	onData(bytes: Uint8Array, end: boolean): void {

@@ -15,6 +15,14 @@ test('dot segments, needless encodings and backslashes go', () => {
 	expect(normalizedPath('/a\\b')).toBe('/a/b');
 });
 
+test('a dot segment with parameters is a dot segment', () => {
+	expect(normalizedPath('/a/..;/b')).toBe('/b');
+	expect(normalizedPath('/a/%2e%2e;x=1/b')).toBe('/b');
+	expect(normalizedPath('/a/.;x/b')).toBe('/a/b');
+	expect(normalizedPath('/a/b/..;')).toBe('/a/');
+	expect(normalizedPath('/a;x/...;y/.b;z')).toBe('/a;x/...;y/.b;z');
+});
+
 test('what is encoded for a reason stays, and so does the query', () => {
 	expect(normalizedPath('/a%2Fb%20c')).toBe('/a%2Fb%20c');
 	expect(normalizedPath('/a/./b?x=/../%61')).toBe('/a/b?x=/../%61');

@@ -18,17 +18,21 @@ export function normalizedPath(path: string): string | null {
 	return withoutDotSegments(only) + path.slice(end);
 }
 
-/** RFC 3986 §5.2.4. */
+/**
+ * RFC 3986 §5.2.4. A dot segment with parameters (`..;x`) is one too: servlet containers drop the parameters first,
+ * and would climb where a policy saw a name.
+ */
 function withoutDotSegments(path: string): string {
 	const kept: string[] = [];
 	const segments = path.split('/');
 	for (let i = 1; i < segments.length; i++) {
 		const segment = segments[i]!;
+		const name = segment.startsWith('.') ? segment.split(';', 1)[0]! : segment;
 		const last = i === segments.length - 1;
-		if (segment === '..') {
+		if (name === '..') {
 			kept.pop();
 			if (last) kept.push('');
-		} else if (segment === '.') {
+		} else if (name === '.') {
 			if (last) kept.push('');
 		} else kept.push(segment);
 	}

@@ -52,9 +52,14 @@ function refused(status: number, details: string): RefusedRequest {
 
 function preparePath(head: RequestHead, settings: HttpSettings): RefusedRequest | null {
 	if (head.path.charCodeAt(0) !== 0x2f) return REQUEST_OK;
-	if (settings.escapedSlashes !== 'keep' && /%2f|%5c/i.test(head.path)) {
-		if (settings.escapedSlashes === 'reject') return refused(400, 'path_normalization_failed');
-		head.path = head.path.replace(/%2f/gi, '/').replace(/%5c/gi, '\\');
+	if (settings.escapedSlashes !== 'keep') {
+		const query = head.path.indexOf('?');
+		const only = query < 0 ? head.path : head.path.slice(0, query);
+		if (/%2f|%5c/i.test(only)) {
+			if (settings.escapedSlashes === 'reject') return refused(400, 'path_normalization_failed');
+			const unescaped = only.replace(/%2f/gi, '/').replace(/%5c/gi, '\\');
+			head.path = query < 0 ? unescaped : unescaped + head.path.slice(query);
+		}
 	}
 	if (settings.normalizePath) {
 		const path = normalizedPath(head.path);

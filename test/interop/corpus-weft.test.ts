@@ -1,0 +1,129 @@
+// The corpus of raw HTTP/1.1 against weft, over real sockets and at several splits. Beside what each
+// case says, it holds for all that an independent strict reader finds what weft writes to be plain:
+// never more requests than the client sent, each with the meaning that it had, and no byte over.
+
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { REQUESTS, RESPONSES, type RequestCase, type ResponseCase } from '../corpus/corpus.ts';
+import { SPLITS, type Split } from '../support/byte-split.ts';
+import { type CorpusProxy, startWeft } from '../support/corpus-proxies.ts';
+import { describeRequest, observeRequest, observeResponse, SENTINEL_TARGET } from '../support/observe-corpus.ts';
+import { type Field, type ReadRequest, readRequests, values } from '../support/strict-reader.ts';
+
+let weft: CorpusProxy;
+beforeAll(async () => {
+	weft = await startWeft();
+});
+afterAll(() => weft.stop());
+
+test('the corpus has more than 300 cases, each with its section, and no name twice', () => {
+	const all = [...REQUESTS.flatMap(({ cases }) => cases), ...RESPONSES];
+	expect(all.length).toBeGreaterThan(300);
+	for (const one of all) expect(one.section).toMatch(/^(RFC \d+|CWE-\d+)/);
+	for (const cases of [...REQUESTS.map((topic) => topic.cases), RESPONSES]) {
+		expect(new Set(cases.map((one) => one.name)).size).toBe(cases.length);
+	}
+});
+
+for (const { topic, cases } of REQUESTS) {
+	describe(topic, () => {
+		for (const one of cases) {
+			test(one.name, async () => {
+				for (const split of SPLITS) await holdsForRequest(one, split);
+			});
+		}
+	});
+}
+
+describe('Responses', () => {
+	for (const one of RESPONSES) {
+		test(one.name, async () => {
+			for (const split of SPLITS) await holdsForResponse(one, split);
+		});
+	}
+});
+
+async function holdsForRequest(one: RequestCase, split: Split): Promise<void> {
+	const lane = weft.lanes[0]!;
+	const outcome = await observeRequest(lane, lane.port(one.variant)!, one, split, one);
+	const { answers, upstream, after } = one;
+	expect({ split, answers: outcome.answers, upstream: outcome.upstream, after: outcome.after }).toEqual({
+		split,
+		answers: [...answers],
+		upstream: [...upstream],
+		after,
+	});
+	expect(outcome.violations).toEqual([]);
+	const last = outcome.arrived.at(-1)?.request;
+	for (const field of one.has) expect(lines(last?.fields ?? [])).toContain(field);
+	for (const name of one.hasNot) expect(values(last?.fields ?? [], name)).toEqual([]);
+
+	const sent = readRequests(one.raw).requests;
+	const passed = lane.upstream.arrived.map((arrived) => arrived.request).filter(isOfTheCase);
+	expect(passed.length).toBeLessThanOrEqual(sent.length);
+	expectSubsequence(passed, sent, one.variant === 'paths');
+	for (const arrived of lane.upstream.arrived) expectPlain(arrived.request, arrived.raw);
+	// A request that was not whole is not left hanging on a connection that others will use.
+	if (outcome.after !== 'waiting') expect(lane.upstream.unfinished()).toBe('');
+}
+
+function isOfTheCase(request: ReadRequest): boolean {
+	return request.target !== SENTINEL_TARGET;
+}
+
+/** Each request that went upstream means what one of those sent meant, in the same order. */
+function expectSubsequence(passed: readonly ReadRequest[], sent: readonly ReadRequest[], pathsChange: boolean): void {
+	let at = 0;
+	for (const request of passed) {
+		const meaning = meaningOf(request, pathsChange);
+		while (at < sent.length && meaningOf(sent[at]!, pathsChange) !== meaning) at++;
+		if (at === sent.length) throw new Error(`nobody sent ${describeRequest(request)} (${meaning})`);
+		at++;
+	}
+}
+
+function meaningOf(request: ReadRequest, withoutPath: boolean): string {
+	const absolute = /^https?:\/\/([^/?]*)(.*)$/i.exec(request.target);
+	let path = absolute === null ? request.target : absolute[2]!;
+	if (path === '') path = request.method === 'OPTIONS' ? '*' : '/';
+	if (path.startsWith('?')) path = `/${path}`;
+	const host = absolute?.[1] ?? values(request.fields, 'host')[0] ?? 'old.example';
+	return JSON.stringify([request.method, withoutPath ? '' : path, host, request.body]);
+}
+
+/** What no two parsers can read in two ways. */
+function expectPlain(request: ReadRequest, raw: string): void {
+	const head = raw.slice(0, raw.indexOf('\r\n\r\n'));
+	expect(readRequests(raw).requests.length).toBe(1);
+	expect(values(request.fields, 'host').length).toBe(1);
+	const lengths = values(request.fields, 'content-length');
+	const codings = values(request.fields, 'transfer-encoding');
+	expect(lengths.length + codings.length).toBeLessThanOrEqual(1);
+	if (lengths.length === 1) expect(lengths[0]).toMatch(/^(0|[1-9]\d*)$/);
+	if (codings.length === 1) expect(codings[0]).toBe('chunked');
+	expect(request.version).toBe('HTTP/1.1');
+	expect(request.target).toMatch(/^(\/|\*$)/);
+	expect(head).not.toMatch(/[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]/);
+}
+
+async function holdsForResponse(one: ResponseCase, split: Split): Promise<void> {
+	const lane = weft.lanes[0]!;
+	const outcome = await observeResponse(lane, lane.port('plain')!, one, split, true);
+	const { statuses, complete, reused } = one;
+	// What came before the error may be lost with the connection, but nothing else may come.
+	const lost = !complete && outcome.statuses.length === 0;
+	expect({ split, statuses: outcome.statuses, complete: outcome.complete, reused: outcome.reused }).toEqual({
+		split,
+		statuses: lost ? [] : [...statuses],
+		complete,
+		reused,
+	});
+	expect(outcome.violations).toEqual([]);
+	if (one.body !== null && complete) expect(outcome.body).toBe(one.body);
+	if (one.body !== null && !complete) expect(one.body.startsWith(outcome.body)).toBe(true);
+	for (const field of one.has) expect(lines(outcome.fields)).toContain(field);
+	for (const name of one.hasNot) expect(values(outcome.fields, name)).toEqual([]);
+}
+
+function lines(fields: readonly Field[]): string[] {
+	return fields.map(([name, value]) => `${name}: ${value}`);
+}

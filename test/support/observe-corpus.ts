@@ -1,0 +1,196 @@
+// Sends one case of the corpus through a proxy and says what came of it on both sides.
+
+import type { RequestCase, ResponseCase } from '../corpus/case.ts';
+import { cut, type Split } from './byte-split.ts';
+import type { Lane } from './corpus-proxies.ts';
+import { RawClient, type ReadResponses } from './raw-client.ts';
+import type { ArrivedRequest, UpstreamAnswer } from './recording-upstream.ts';
+import { okAnswer } from './recording-upstream.ts';
+import { type Field, type ReadRequest, readRequests, values } from './strict-reader.ts';
+
+export const SENTINEL_TARGET = '/sentinel';
+const SENTINEL = Buffer.from(`GET ${SENTINEL_TARGET} HTTP/1.1\r\nHost: sentinel\r\n\r\n`);
+const TUNNELLED = 'through the tunnel';
+
+/** A proxy that does nothing for this long is taken to wait. */
+const QUIET_MS = 120;
+/** Something that must come is waited for this long. */
+const LIMIT_MS = 1500;
+
+export interface RequestOutcome {
+	/** Of the case's requests, 1xx too. */
+	readonly answers: readonly number[];
+	/** `METHOD TARGET`, with the body where there is one. */
+	readonly upstream: readonly string[];
+	readonly arrived: readonly ArrivedRequest[];
+	readonly after: 'open' | 'closed' | 'waiting' | 'tunnel';
+	/** Against the strict reader, on either side. Empty: none. */
+	readonly violations: readonly string[];
+}
+
+export function describeRequest(request: ReadRequest): string {
+	const line = `${request.method} ${request.target}`;
+	return request.body === '' ? line : `${line} ${request.body}`;
+}
+
+/**
+ * `expected`: what to wait for, when it is known; otherwise each step lasts until the proxy has been quiet.
+ */
+export async function observeRequest(
+	lane: Lane,
+	port: number,
+	one: RequestCase,
+	split: Split,
+	expected: Pick<RequestCase, 'answers' | 'after'> | null,
+): Promise<RequestOutcome> {
+	const { upstream } = lane;
+	upstream.begin();
+	upstream.answer = okAnswer;
+	const raw = Buffer.from(one.raw, 'latin1');
+	const methods = readRequests(one.raw).requests.map((request) => request.method);
+	const client = await RawClient.connect(port);
+	upstream.onChange = () => client.changed();
+	const read = (): ReadResponses => client.responses(methods);
+	try {
+		await client.send(cut(raw, split, raw.length));
+		if (expected === null) await quiet(client);
+		else {
+			await client.until(
+				() =>
+					client.closed ||
+					(expected.after !== 'closed' && read().responses.length >= expected.answers.length) ||
+					read().violation !== '',
+				LIMIT_MS,
+			);
+		}
+		const before = read();
+		const answers = before.responses.map((response) => response.status);
+		// With `closed`, a request whose body is not there may have been begun upstream; it must not end.
+		const arrived = upstream.arrived.slice();
+		let after: RequestOutcome['after'] = 'closed';
+		const violations = [before.violation];
+		if (answers.at(-1) === 101 && !client.closed) {
+			await client.send([Buffer.from(TUNNELLED)]);
+			const through = await client.until(() => client.closed || read().tunnelled === TUNNELLED, LIMIT_MS);
+			after = through && !client.closed ? 'tunnel' : 'closed';
+		} else if (!client.closed && expected?.after === 'waiting') {
+			after = 'waiting';
+			client.end();
+			if (!(await client.until(() => client.closed, LIMIT_MS))) violations.push('not closed after FIN');
+			if (upstream.arrived.length > arrived.length) violations.push('a request that was not whole went upstream');
+			violations.push(
+				...read()
+					.responses.slice(answers.length)
+					.map((response) => `answered ${response.status} after FIN`),
+			);
+		} else if (expected === null && saysClose(before)) {
+			// It may linger, reading and dropping, so that its answer is not lost.
+			after = 'closed';
+		} else if (!client.closed) {
+			const count = answers.length;
+			await client.send([SENTINEL]);
+			if (expected === null) await quiet(client);
+			else await client.until(() => client.closed || read().responses.length > count, LIMIT_MS);
+			const last = upstream.arrived.at(-1)?.request;
+			const answered = read().responses.length === count + 1 && read().responses[count]?.status === 200;
+			if (answered && last?.target === SENTINEL_TARGET && upstream.arrived.length === arrived.length + 1)
+				after = 'open';
+			else after = client.closed ? 'closed' : 'waiting';
+		}
+		violations.push(...upstream.violations());
+		return {
+			answers,
+			upstream: arrived.map((one) => describeRequest(one.request)),
+			arrived,
+			after,
+			violations: violations.filter((violation) => violation !== ''),
+		};
+	} finally {
+		upstream.onChange = () => {};
+		client.destroy();
+	}
+}
+
+function saysClose(read: ReadResponses): boolean {
+	return values(read.responses.at(-1)?.fields ?? [], 'connection').includes('close');
+}
+
+export interface ResponseOutcome {
+	readonly statuses: readonly number[];
+	readonly body: string;
+	readonly fields: readonly Field[];
+	readonly complete: boolean;
+	/** The next request took the same connection upstream. */
+	readonly reused: boolean;
+	readonly violations: readonly string[];
+}
+
+/** As `observeRequest`, the other way round: the upstream says what the case has. */
+export async function observeResponse(
+	lane: Lane,
+	port: number,
+	one: ResponseCase,
+	split: Split,
+	known: boolean,
+): Promise<ResponseOutcome> {
+	const { upstream } = lane;
+	upstream.begin();
+	const bytes = Buffer.from(one.raw, 'latin1');
+	const parts = bytes.length === 0 ? [] : cut(bytes, split, bytes.length);
+	const answer: UpstreamAnswer = { parts, ending: one.ending, tunnel: false };
+	upstream.answer = (request) => (request.target === '/case' ? answer : okAnswer(request));
+	const client = await RawClient.connect(port);
+	upstream.onChange = () => client.changed();
+	const read = (): ReadResponses => client.responses([one.method]);
+	const finals = (): number => read().responses.filter((response) => response.status >= 200).length;
+	try {
+		await client.send([Buffer.from(`${one.method} /case HTTP/1.1\r\nHost: a\r\n\r\n`)]);
+		if (known) await client.until(() => client.closed || finals() > 0 || read().violation !== '', LIMIT_MS);
+		else await quiet(client);
+		// What comes after the response must be seen before the connection is used again.
+		await client.until(() => upstream.sending === 0, LIMIT_MS);
+		for (let i = 0; i < 4; i++) await new Promise(setImmediate);
+		const { responses, partial, violation } = read();
+		const violations = [violation];
+		const last = responses.at(-1);
+		const complete = last !== undefined && last.status >= 200;
+		const shown = complete ? last : partial;
+		const first = upstream.arrived.at(-1)?.connection ?? null;
+		const reused = await sentinelTakes(lane, port, first?.id ?? -1, violations);
+		if (client.received !== '' && finals() > 1) violations.push('more than one response');
+		return {
+			statuses: [...responses.map((response) => response.status), ...(partial === null ? [] : [partial.status])],
+			body: shown?.body ?? '',
+			fields: shown?.fields ?? [],
+			complete,
+			reused,
+			violations: violations.filter((one) => one !== ''),
+		};
+	} finally {
+		upstream.onChange = () => {};
+		client.destroy();
+	}
+}
+
+async function sentinelTakes(lane: Lane, port: number, id: number, violations: string[]): Promise<boolean> {
+	const client = await RawClient.connect(port);
+	try {
+		await client.send([SENTINEL]);
+		await client.until(() => client.closed || client.responses([]).responses.length > 0, LIMIT_MS);
+		const answer = client.responses([]).responses[0];
+		if (answer?.status !== 200 || answer.body !== 'ok\n') {
+			violations.push(`the next request was answered ${answer?.status} ${JSON.stringify(answer?.body)}`);
+		}
+		return lane.upstream.arrived.at(-1)?.connection.id === id;
+	} finally {
+		client.destroy();
+	}
+}
+
+async function quiet(client: RawClient): Promise<void> {
+	for (;;) {
+		const { changes } = client;
+		if (client.closed) return;
+		if (!(await client.until(() => client.changes !== changes, QUIET_MS))) return;
+	}
+}
