@@ -49,7 +49,10 @@ function parseOptions(words: readonly string[]): Options {
 
 async function main(): Promise<void> {
 	const options = parseOptions(process.argv.slice(2));
-	const mesh = await DemoMesh.create(options.data);
+	const mesh = await DemoMesh.create(options.data).catch((error: unknown) => {
+		console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
+		process.exit(1);
+	});
 	let stopped: Promise<void> | null = null;
 	const stop = () => {
 		stopped ??= mesh.stop();

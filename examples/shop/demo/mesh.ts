@@ -1,7 +1,17 @@
 // The demo's processes: the control plane, and each of the shop's instances under `weft run`, with
 // their output in one log file each. Whatever was started here is stopped here.
 
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
+import {
+	closeSync,
+	existsSync,
+	lstatSync,
+	mkdirSync,
+	openSync,
+	readdirSync,
+	readFileSync,
+	rmSync,
+	writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { MeshSnapshot } from '../../../src/control/mesh-snapshot.ts';
@@ -24,6 +34,21 @@ export interface ShopInstance {
 }
 
 const PROGRAM_PORT = 8080;
+
+/** Says that a directory is a demo's, and may be removed by the next. */
+const MARKER = 'weft-demo';
+
+/** @throws Error, having removed nothing, when the directory is not an earlier demo's of this user */
+export function removeEarlierDemo(data: string): void {
+	const found = lstatSync(data, { throwIfNoEntry: false });
+	if (found === undefined) return;
+	const own = found.isDirectory() && found.uid === (process.getuid?.() ?? found.uid);
+	if (own && (existsSync(join(data, MARKER)) || existsSync(join(data, 'lock')) || readdirSync(data).length === 0)) {
+		rmSync(data, { recursive: true });
+		return;
+	}
+	throw new Error(`${data} is there, and is not an earlier demo's: name another directory by --data DIR`);
+}
 
 /** Stdout of a child, split into lines. */
 async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
@@ -64,8 +89,9 @@ export class DemoMesh {
 	) {}
 
 	static async create(data: string): Promise<DemoMesh> {
-		rmSync(data, { recursive: true, force: true });
+		removeEarlierDemo(data);
 		mkdirSync(join(data, 'logs'), { recursive: true, mode: 0o700 });
+		writeFileSync(join(data, MARKER), '');
 		return new DemoMesh(data, await freePort(15080), await freePort(15012));
 	}
 
