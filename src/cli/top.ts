@@ -58,9 +58,15 @@ export function topLines(mesh: MeshSnapshot, namespace?: string): string[] {
 		{ text: endName(edge.source) },
 		{ text: endName(edge.destination) },
 		...figures(edge.traffic),
-		edge.mtls ? { text: 'yes', colour: 'green' } : { text: 'no', colour: 'yellow' },
+		mutualTls(edge.mtls),
 	]);
 	return [...lines, ...formatTable(['FROM', 'TO', ...heading, 'MTLS'], edgeRows)];
+}
+
+/** `-`: nobody has said yet. */
+function mutualTls(mtls: boolean | null): Cell {
+	if (mtls === null) return { text: '-' };
+	return mtls ? { text: 'yes', colour: 'green' } : { text: 'no', colour: 'yellow' };
 }
 
 function byRate(a: { readonly traffic: TrafficFigures }, b: { readonly traffic: TrafficFigures }): number {

@@ -48,8 +48,8 @@ export interface EdgeSummary {
 	readonly source: EdgeEnd;
 	readonly destination: EdgeEnd;
 	readonly traffic: TrafficFigures;
-	/** True when all of it was mutual TLS. */
-	readonly mtls: boolean;
+	/** True: all of it was mutual TLS; false: some was plain text; null: nobody has said yet. */
+	readonly mtls: boolean | null;
 	/** SPIFFE IDs; empty when unknown. */
 	readonly sourcePrincipal: string;
 	readonly destinationPrincipal: string;

@@ -154,7 +154,20 @@ describe('mesh view', () => {
 		});
 		expect(linkOf([...mixed, edge('front', 'back', '', 1, 1, null)])[0]!.mtls).toBe(true);
 		expect(linkOf([...mixed, edge('front', 'back', 'v3', 1, 0, false)])[0]!.mtls).toBe(false);
-		expect(linkOf([edge('front', 'back', '', 1, 1, null)])[0]!.mtls).toBe(false);
+		expect(linkOf([edge('front', 'back', '', 1, 1, null)])[0]!.mtls).toBeNull();
+	});
+
+	test('until somebody has said whether a call is mutual TLS it is neither, unless its end has no sidecar', () => {
+		const behind = entry('b1', 'back', 'v1');
+		const secured = {
+			...behind,
+			spec: { ...behind.spec, labels: { ...behind.spec.labels, 'security.istio.io/tlsMode': 'istio' } },
+		};
+		const traffic = [edge('front', 'back', 'v1', 10, 0, null), edge('front', 'legacy', 'v1', 10, 0, null)];
+		const entries = [secured, entry('l1', 'legacy', 'v1')];
+		const { edges, links } = buildMeshSnapshot(input({ entries, traffic }));
+		expect(edges.map(({ mtls }) => mtls)).toEqual([null, false]);
+		expect(links.map(({ mtls }) => mtls)).toEqual([null, false]);
 	});
 
 	test('a sidecar shows what it has acknowledged, what it refused, its certificate and its health', () => {

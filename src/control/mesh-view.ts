@@ -5,6 +5,7 @@
 import type { TypeStatus } from '../xds/discovery-stream.ts';
 import { shortTypeName } from '../xds/type-urls.ts';
 import { isHealthy } from './compile/endpoint.ts';
+import { hasMutualTls } from './compile/mesh-service.ts';
 import type { Service, WorkloadEntry } from './mesh-kinds.ts';
 import type { EdgeEnd, EdgeSummary, MeshSnapshot, ServiceSummary, SidecarSummary } from './mesh-snapshot.ts';
 import { routeSummary } from './mesh-view-routes.ts';
@@ -57,6 +58,7 @@ export function buildMeshSnapshot(input: MeshViewInput): MeshSnapshot {
 	const total = newTally();
 	for (const edge of traffic) addTally(total, edge.tally);
 	const byDestination = groupBy(traffic, (edge) => endKey(edge.destination));
+	const plain = endsWithoutSidecar(model);
 	return {
 		time: rfc3339(input.nowMs),
 		trustDomain: input.trustDomain,
@@ -68,8 +70,8 @@ export function buildMeshSnapshot(input: MeshViewInput): MeshSnapshot {
 		},
 		traffic: figuresOf(total, WINDOW_SECONDS),
 		services: byName(model.services).map((service) => serviceSummary(service, model.entriesOf(service), byDestination)),
-		edges: traffic.map((edge) => edgeSummary([edge], edge.source, edge.destination)),
-		links: linksOf(traffic),
+		edges: traffic.map((edge) => edgeSummary([edge], edge.source, edge.destination, plain)),
+		links: linksOf(traffic, plain),
 		sidecars: [...input.proxies].map((proxy) => sidecarSummary(proxy, model)).sort(byNamespaceAndInstance),
 		routes: byName(model.httpRoutes).map((route) =>
 			routeSummary(route, model, input.acknowledgedOf(`${route.metadata.namespace ?? ''}/${route.metadata.name}`)),
@@ -127,22 +129,44 @@ function canonicalOf(entry: WorkloadEntry): { app: string; version: string } {
 	};
 }
 
-function linksOf(traffic: readonly EdgeTraffic[]): EdgeSummary[] {
-	const whole = (end: EdgeEnd): EdgeEnd => ({ ...end, version: '' });
-	const groups = groupBy(traffic, (edge) => `${endKey(whole(edge.source))}>${endKey(whole(edge.destination))}`);
-	return [...groups.values()].map((edges) => edgeSummary(edges, whole(edges[0]!.source), whole(edges[0]!.destination)));
+/** Nobody there reports, and what is sent there is plain text. */
+function endsWithoutSidecar(model: ModelView): ReadonlySet<string> {
+	const without = new Set<string>();
+	const behind = new Set<string>();
+	for (const entry of model.workloadEntries.values()) {
+		const { app, version } = canonicalOf(entry);
+		const key = endKey({ namespace: entry.metadata.namespace ?? '', service: app, version });
+		(hasMutualTls(entry) ? behind : without).add(key);
+	}
+	for (const key of behind) without.delete(key);
+	return without;
 }
 
-function edgeSummary(edges: readonly EdgeTraffic[], source: EdgeEnd, destination: EdgeEnd): EdgeSummary {
+function linksOf(traffic: readonly EdgeTraffic[], plain: ReadonlySet<string>): EdgeSummary[] {
+	const whole = (end: EdgeEnd): EdgeEnd => ({ ...end, version: '' });
+	const groups = groupBy(traffic, (edge) => `${endKey(whole(edge.source))}>${endKey(whole(edge.destination))}`);
+	return [...groups.values()].map((edges) =>
+		edgeSummary(edges, whole(edges[0]!.source), whole(edges[0]!.destination), plain),
+	);
+}
+
+/** `plain`: ends without a sidecar. */
+function edgeSummary(
+	edges: readonly EdgeTraffic[],
+	source: EdgeEnd,
+	destination: EdgeEnd,
+	plain: ReadonlySet<string>,
+): EdgeSummary {
 	const tally = newTally();
 	for (const edge of edges) addTally(tally, edge.tally);
+	const verdicts = edges.map(({ mtls, destination: end }) => mtls ?? (plain.has(endKey(end)) ? false : null));
 	const firstKnown = (principals: readonly string[]) => principals.find((principal) => principal !== '') ?? '';
 	return {
 		source,
 		destination,
 		traffic: figuresOf(tally, WINDOW_SECONDS),
 		// What never reached a workload was neither secure nor plain.
-		mtls: edges.some(({ mtls }) => mtls === true) && !edges.some(({ mtls }) => mtls === false),
+		mtls: verdicts.includes(false) ? false : verdicts.includes(true) ? true : null,
 		sourcePrincipal: firstKnown(edges.map((edge) => edge.sourcePrincipal)),
 		destinationPrincipal: firstKnown(edges.map((edge) => edge.destinationPrincipal)),
 	};

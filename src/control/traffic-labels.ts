@@ -61,7 +61,10 @@ export function readSeriesLabels(pairs: readonly LabelPair[]): SeriesLabels | nu
 			responseClass === '0' ||
 			failedByMesh(labels.get('response_flags') ?? '') ||
 			grpcServerFault(labels.get('grpc_response_status') ?? ''),
-		security: securityOf(labels.get('connection_security_policy')),
+		security: securityOf(
+			labels.get('connection_security_policy'),
+			value('source_principal') !== '' && value('destination_principal') !== '',
+		),
 		sourcePrincipal: value('source_principal'),
 		destinationPrincipal: value('destination_principal'),
 	};
@@ -88,8 +91,9 @@ function classOf(code: string): ResponseClass {
 	}
 }
 
-function securityOf(policy: string | undefined): Security {
-	if (policy === 'mutual_tls') return 'mutual_tls';
+/** In Istio's metrics only the destination names the policy; a source that knows both principals knows as well. */
+function securityOf(policy: string | undefined, bothProven: boolean): Security {
+	if (policy === 'mutual_tls' || (policy !== 'none' && bothProven)) return 'mutual_tls';
 	return policy === 'none' ? 'plain' : 'unknown';
 }
 

@@ -282,6 +282,18 @@ describe('traffic', () => {
 		});
 	});
 
+	test('a source that knows both principals need not wait for the word of the destination', () => {
+		const mesh = setUp();
+		const labels = {
+			source_principal: 'spiffe://weft.local/ns/shop/sa/front',
+			destination_principal: 'spiffe://weft.local/ns/shop/sa/back',
+		};
+		mesh.traffic.report(FRONT, families({ requests: 0, labels }));
+		mesh.clock.advance(2000);
+		mesh.traffic.report(FRONT, families({ requests: 9, labels }));
+		expect(mesh.settled()[0]!.mtls).toBe(true);
+	});
+
 	test('one plain request is enough for no lock', () => {
 		const mesh = setUp();
 		const secure = { labels: { connection_security_policy: 'mutual_tls' } };

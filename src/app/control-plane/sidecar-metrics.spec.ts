@@ -29,7 +29,7 @@ async function get(path: string, method = 'GET'): Promise<Response | null> {
 	const url = new URL(path, 'http://127.0.0.1:4711');
 	for (const mount of sidecarMetricsMounts(sidecars)) {
 		if (!url.pathname.startsWith(mount.prefix)) continue;
-		const found = await mount.handle(new Request(url, { method }), { url, door: 'tcp', keepOpen: () => {} });
+		const found = await mount.handle(new Request(url.href, { method }), { url, door: 'tcp', keepOpen: () => {} });
 		if (found !== null) return found;
 	}
 	return null;

@@ -104,7 +104,7 @@ function ofLinks({ links, nodeByKey }: Topology): AttentionItem[] {
 			items.push({ key: `errors ${key}`, severity, subject, text, target });
 		}
 		if (
-			!summary.mtls &&
+			summary.mtls === false &&
 			summary.source.service !== OUTSIDE &&
 			summary.traffic.successRate > 0 &&
 			summary.traffic.requestRate > 0

@@ -161,11 +161,13 @@ function LinkDetail({ link }: { readonly link: MeshLink }) {
 		<>
 			<DetailHead kind="Calls" title={`${from?.name} → ${to?.name}`} />
 			<p class="detail-security">
-				{summary.mtls ? (
+				{summary.mtls === true && (
 					<Status severity="ok">
 						<LockIcon /> Mutual TLS on all of it
 					</Status>
-				) : (
+				)}
+				{summary.mtls === null && 'Not known yet whether it is mutual TLS'}
+				{summary.mtls === false && (
 					<Status severity={outside ? 'ok' : 'warn'}>
 						<OpenLockIcon /> {outside ? 'Plain text, from outside the mesh' : 'Not all of it is mutual TLS'}
 					</Status>

@@ -129,6 +129,8 @@ export function LinkLine({
 	);
 }
 
+const SECURITY_WORDS = { true: 'mutual TLS', false: 'plain text', null: 'security not known yet' };
+
 export function LinkLabel({
 	link,
 	box,
@@ -152,7 +154,7 @@ export function LinkLabel({
 		`${formatRate(traffic.requestRate)} requests a second`,
 		`${formatShare(1 - traffic.successRate)} errors`,
 		`p50 ${formatMs(traffic.p50Ms)} ms, p99 ${formatMs(traffic.p99Ms)} ms`,
-		mtls ? 'mutual TLS' : 'plain text',
+		SECURITY_WORDS[String(mtls) as 'true' | 'false' | 'null'],
 	];
 	return (
 		<button
@@ -166,7 +168,7 @@ export function LinkLabel({
 			onClick={() => select(isSelected ? null : { kind: 'link', key: link.key })}
 		>
 			<span class="link-rate">
-				{(mtls || !outside) && (
+				{mtls !== null && (mtls || !outside) && (
 					<span class={mtls ? 'lock' : 'lock is-open'}>
 						{mtls ? <LockIcon size={11} /> : <OpenLockIcon size={12} />}
 					</span>

@@ -92,6 +92,8 @@ function mtlsShareOf(snapshot: MeshSnapshot): number {
 	let all = 0;
 	let secure = 0;
 	for (const edge of snapshot.edges) {
+		// What nobody has said yet counts for neither.
+		if (edge.mtls === null) continue;
 		all += edge.traffic.requestRate;
 		if (edge.mtls) secure += edge.traffic.requestRate;
 	}
