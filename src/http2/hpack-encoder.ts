@@ -145,6 +145,8 @@ export class HpackEncoder {
 	finish(): Uint8Array | null {
 		const block = this.good ? this.target.subarray(0, this.at) : null;
 		this.target = EMPTY;
+		// What the peer never sees must not be in the table.
+		if (block === null) this.startOver();
 		return block;
 	}
 
@@ -188,6 +190,16 @@ export class HpackEncoder {
 				else if (value.length <= this.tableBytesMax >> 2) this.insert(entry, value);
 				else this.literal(entry, value);
 		}
+	}
+
+	/** Empties the table on both sides: the next block begins with its size as 0, and then as it is. */
+	private startOver(): void {
+		const size = this.tableBytesMax;
+		this.tableBytesMax = 0;
+		this.evict(0);
+		this.tableBytesMax = size;
+		this.smallestToTell = 0;
+		this.sizeToTell = size;
 	}
 
 	private insert(entry: NameEntry, value: string): void {
