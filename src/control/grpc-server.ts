@@ -45,7 +45,8 @@ export class GrpcServer {
 	readonly server: Server;
 	private credentials: OptionalClientCertificateCredentials | null = null;
 	private renewal: Timer | null = null;
-	private certificateNotAfterMs = 0;
+	/** Wall clock. */
+	private renewAtMs = 0;
 
 	constructor(private readonly options: GrpcServerOptions) {
 		this.server = new Server({
@@ -99,14 +100,15 @@ export class GrpcServer {
 
 	private async issue() {
 		const certificate = await this.options.authority.issueControlPlaneCertificate();
-		this.certificateNotAfterMs = certificate.notAfterMs;
+		const nowMs = this.options.clock.wallMs();
+		this.renewAtMs = nowMs + (certificate.notAfterMs - nowMs) / 2;
 		return certificate;
 	}
 
-	/** At half of the certificate's remaining life. */
+	/** At half of the life that the certificate had when it was issued. */
 	private scheduleRenewal(): void {
-		const leftMs = (this.certificateNotAfterMs - this.options.clock.wallMs()) / 2;
-		const delayMs = Math.max(RENEWAL_RETRY_MS, Math.min(leftMs, RENEWAL_CHECK_MS_MAX));
+		const leftMs = this.renewAtMs - this.options.clock.wallMs();
+		const delayMs = leftMs <= 0 ? RENEWAL_RETRY_MS : Math.min(leftMs, RENEWAL_CHECK_MS_MAX);
 		this.renewal = this.options.clock.after(delayMs, () => {
 			if (delayMs < leftMs) this.scheduleRenewal();
 			else void this.renew();

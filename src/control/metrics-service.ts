@@ -25,6 +25,11 @@ export interface MetricsSink {
 	onEnd(node: SidecarNode): void;
 }
 
+const STATUS_OF_CODE: Readonly<Record<string, status>> = {
+	unauthenticated: status.UNAUTHENTICATED,
+	permission_denied: status.PERMISSION_DENIED,
+};
+
 type MetricsCall = ServerReadableStream<StreamMetricsMessage, StreamMetricsResponse>;
 
 /** `authenticate` throws WeftError `unauthenticated`, `check` `permission_denied` for a node that is not what it says. */
@@ -32,7 +37,7 @@ export function registerMetricsService(
 	server: Server,
 	authenticate: (call: AuthenticatedCall) => StreamPeer,
 	sink: MetricsSink,
-	check: (node: SidecarNode) => void = () => {},
+	check: (node: SidecarNode, peer: StreamPeer) => void = () => {},
 ): void {
 	server.addService(serviceDefinition(MetricsServiceDescription), {
 		streamMetrics: (call: MetricsCall, callback: sendUnaryData<StreamMetricsResponse>) => {
@@ -45,11 +50,11 @@ export function registerMetricsService(
 			};
 			const refuse = (error: unknown) => {
 				end();
-				const code = error instanceof WeftError && error.code === 'unauthenticated';
 				const known = error instanceof WeftError;
+				const code = known ? (STATUS_OF_CODE[error.code] ?? status.INVALID_ARGUMENT) : status.INTERNAL;
 				log.warning('metrics refused', { peer: call.getPeer(), reason: errorMessage(error) });
 				callback({
-					code: code ? status.UNAUTHENTICATED : known ? status.INVALID_ARGUMENT : status.INTERNAL,
+					code,
 					details: known ? errorMessage(error) : 'internal error',
 				});
 			};
@@ -68,7 +73,7 @@ export function registerMetricsService(
 						if (named === undefined)
 							throw new WeftError('invalid_node', 'the first message must carry identifier.node');
 						const read = readSidecarNode(named, peer);
-						check(read);
+						check(read, peer);
 						node = read;
 					}
 					sink.onMetrics(node, message.envoyMetrics);
