@@ -83,6 +83,11 @@ export class CertificateService {
 		return this.lineages.get(sha256)?.notAfterMs ?? null;
 	}
 
+	/** Instance that this certificate (its SHA-256, hex) was issued to; null: not known, as `renewedUntilMs`. */
+	instanceOf(sha256: string): string | null {
+		return this.lineages.get(sha256)?.instance || null;
+	}
+
 	private async create(
 		call: ServerUnaryCall<IstioCertificateRequest, IstioCertificateResponse>,
 	): Promise<IstioCertificateResponse> {

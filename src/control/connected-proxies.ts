@@ -25,7 +25,7 @@ export interface ConnectedProxiesOptions {
 	readonly resources: MeshResources;
 	readonly clock: Clock;
 	/** @throws WeftError `permission_denied` */
-	readonly register: (node: SidecarNode) => Registration;
+	readonly register: (node: SidecarNode, peer: StreamPeer) => Registration;
 	/** `CertificateService.renewedUntilMs`. */
 	readonly renewedUntilMs: (certificateSha256: string) => number | null;
 	/** A proxy came or went. */
@@ -50,7 +50,7 @@ export class ConnectedProxies implements ResourceSource {
 	open(message: Node, peer: StreamPeer, onChange: (changes: ResourceChanges) => void): NodeView {
 		const { model, resources, clock } = this.options;
 		const node = readSidecarNode(message, peer);
-		const registration = this.options.register(node);
+		const registration = this.options.register(node, peer);
 		const view = resources.open(node, onChange);
 		this.proxies.set(peer, { node, peer, connectedSinceMs: clock.wallMs() });
 		log.info('proxy connected', { node: node.id, agent: node.agent, peer: peer.address, spiffeId: peer.spiffeId });

@@ -7,19 +7,21 @@ import type { JoinTokens } from '../identity/join-tokens.ts';
 import type { Clock, Timer } from '../std/clock.ts';
 import { Logger } from '../std/log.ts';
 import type { Store } from '../store/store.ts';
+import type { StreamPeer } from '../xds/resource-view.ts';
 import { DiscoveryServer } from '../xds/server.ts';
 import { ROUTE_TYPE, shortTypeName } from '../xds/type-urls.ts';
 import { CertificateService, type SigningAuthority } from './certificates.ts';
 import { ConnectedProxies } from './connected-proxies.ts';
 import { GrpcServer } from './grpc-server.ts';
-import { registerHealthService } from './health-service.ts';
-import type { InstanceGrants } from './instance-grants.ts';
+import { type HealthSink, registerHealthService } from './health-service.ts';
+import { checkOwnCertificate, type InstanceGrants } from './instance-grants.ts';
 import { MeshResources } from './mesh-resources.ts';
 import type { ProxyView } from './mesh-view.ts';
 import { type MetricsSink, registerMetricsService } from './metrics-service.ts';
 import { type MeshChange, MeshModel } from './model.ts';
 import { Registry } from './registry.ts';
 import { RouteStatusWriter } from './route-status.ts';
+import type { SidecarNode } from './sidecar-node.ts';
 
 const log = new Logger('control-plane');
 
@@ -63,7 +65,10 @@ export class ControlPlane {
 			model: this.model,
 			resources: this.resources,
 			clock,
-			register: (node) => this.registry.connect(node),
+			register: (node, peer) => {
+				this.check(node, peer);
+				return this.registry.connect(node);
+			},
 			renewedUntilMs: (sha256) => this.certificates.renewedUntilMs(sha256),
 			onChange: () => this.statusesMayDiffer(),
 			streams: () => this.discovery.streams(),
@@ -90,11 +95,11 @@ export class ControlPlane {
 		});
 		this.discovery.register(this.grpc.server);
 		this.certificates.register(this.grpc.server);
-		registerHealthService(this.grpc.server, this.grpc.authenticate, (node, healthy, detail) => {
-			this.registry.reportHealth(node, healthy, detail);
-		});
+		const check = (node: SidecarNode, peer: StreamPeer) => this.check(node, peer);
+		const onHealth: HealthSink = (node, healthy, detail) => this.registry.reportHealth(node, healthy, detail);
+		registerHealthService(this.grpc.server, this.grpc.authenticate, onHealth, check);
 		if (metrics !== undefined) {
-			registerMetricsService(this.grpc.server, this.grpc.authenticate, metrics, (node) => this.registry.check(node));
+			registerMetricsService(this.grpc.server, this.grpc.authenticate, metrics, check);
 		}
 	}
 
@@ -128,6 +133,13 @@ export class ControlPlane {
 		if (route === undefined) return { count: 0, of: 0 };
 		const { acknowledged, of } = this.proxies.progressOf(route);
 		return { count: acknowledged, of };
+	}
+
+	/** Whether a node is who it says, as far as its certificate, and what it joined as, tell. @throws WeftError `permission_denied` */
+	private check(node: SidecarNode, peer: StreamPeer): void {
+		const { certificateSha256: sha256 } = peer;
+		checkOwnCertificate(node, sha256 === undefined ? null : this.certificates.instanceOf(sha256));
+		this.registry.check(node);
 	}
 
 	private onModelChange(change: MeshChange): void {

@@ -32,21 +32,27 @@ const HEALTHY_AFTER = 1;
 type HealthCall = ServerDuplexStream<HealthCheckRequestOrEndpointHealthResponse, HealthCheckSpecifier>;
 export type HealthSink = (node: SidecarNode, healthy: boolean, detail: string) => void;
 
-/** `authenticate` throws WeftError `unauthenticated`. */
+/** `authenticate` throws WeftError `unauthenticated`, `check` `permission_denied` for a node that is not what it says. */
 export function registerHealthService(
 	server: Server,
 	authenticate: (call: AuthenticatedCall) => StreamPeer,
 	onHealth: HealthSink,
+	check: (node: SidecarNode, peer: StreamPeer) => void = () => {},
 ): void {
 	server.addService(serviceDefinition(HealthDiscoveryService), {
-		streamHealthCheck: (call: HealthCall) => serve(call, authenticate, onHealth),
+		streamHealthCheck: (call: HealthCall) => serve(call, authenticate, onHealth, check),
 		fetchHealthCheck: (_call: unknown, callback: (error: { code: status; details: string }) => void) => {
 			callback({ code: status.UNIMPLEMENTED, details: 'health checks are streamed' });
 		},
 	});
 }
 
-function serve(call: HealthCall, authenticate: (call: AuthenticatedCall) => StreamPeer, onHealth: HealthSink): void {
+function serve(
+	call: HealthCall,
+	authenticate: (call: AuthenticatedCall) => StreamPeer,
+	onHealth: HealthSink,
+	check: (node: SidecarNode, peer: StreamPeer) => void,
+): void {
 	let node: SidecarNode | null = null;
 	let over = false;
 	const fail = (error: unknown) => {
@@ -72,7 +78,9 @@ function serve(call: HealthCall, authenticate: (call: AuthenticatedCall) => Stre
 			if (message.requestType.case === 'healthCheckRequest') {
 				const named = message.requestType.value.node;
 				if (named === undefined) throw new WeftError('invalid_node', 'the first message must carry a node');
-				node = readSidecarNode(named, peer);
+				const read = readSidecarNode(named, peer);
+				check(read, peer);
+				node = read;
 				call.write(healthCheckSpecifier(node));
 			} else if (message.requestType.case === 'endpointHealthResponse') {
 				if (node === null) throw new WeftError('invalid_node', 'the first message must carry a node');

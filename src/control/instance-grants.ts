@@ -35,6 +35,19 @@ export function checkGranted(node: SidecarNode, grants: InstanceGrants): void {
 	});
 }
 
+/**
+ * One of two instances of an account is not the other. `issuedTo`: whose the certificate of its connection is; null:
+ * not known. @throws WeftError `permission_denied`
+ */
+export function checkOwnCertificate(node: SidecarNode, issuedTo: string | null): void {
+	if (node.weft === null || issuedTo === null || node.weft.instance === issuedTo) return;
+	throw new WeftError(
+		'permission_denied',
+		`the node says that it is ${node.weft.instance}; its certificate was issued to ${issuedTo}`,
+		{ origin: 'downstream' },
+	);
+}
+
 /** Why the node is not the one that joined; null: it is. */
 function mismatch(node: SidecarNode, grant: InstanceGrant): string | null {
 	const weft = node.weft!;

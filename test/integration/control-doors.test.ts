@@ -3,6 +3,7 @@
 
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { X509Certificate } from 'node:crypto';
+import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { create, toBinary } from '@bufbuild/protobuf';
 import * as grpc from '@grpc/grpc-js';
@@ -10,7 +11,7 @@ import { WORKLOAD_ENTRY } from '../../src/config/workload-entry.ts';
 import { certificateSha256 } from '../../src/control/peer.ts';
 import { nodeMessage } from '../../src/control/testing-mesh.ts';
 import { DeltaDiscoveryRequestSchema } from '../../src/generated/envoy/service/discovery/v3/discovery_pb.ts';
-import { CONTROL_PLANE_NAME } from '../../src/identity/certificate-authority.ts';
+import { CertificateAuthority, CONTROL_PLANE_NAME } from '../../src/identity/certificate-authority.ts';
 import { GrpcCertificateClient } from '../../src/identity/certificate-client.ts';
 import { workloadSpiffeId } from '../../src/identity/spiffe.ts';
 import { makeSigningKey } from '../../src/identity/workload-certificate.ts';
@@ -86,6 +87,41 @@ describe('ADS', () => {
 		expect(refused.details).toContain('account payments');
 		expect(refused.details).toContain('spiffe://cluster.local/ns/default/sa/client');
 		expect([...mesh.controlPlane.connectedProxies()]).toEqual([]);
+	});
+
+	test('refuses a certificate that has expired, and so does its renewal', async () => {
+		const spiffeId = workloadSpiffeId({ trustDomain: 'cluster.local', namespace: 'default', serviceAccount: 'client' });
+		const { csrPem, privateKeyPem } = await makeSigningKey();
+		const wallMs = () => mesh.clock.wallMs() - 48 * 3_600_000;
+		const past = await CertificateAuthority.open({
+			directory: join(mesh.directory, 'ca'),
+			clock: { nowMs: () => 0, wallMs, after: (ms, run) => mesh.clock.after(ms, run) },
+		});
+		const { chainPem, notAfterMs } = await past.signWorkload({ csrPem, spiffeId });
+		const expired = { spiffeId, certificateChainPem: chainPem[0]!, privateKeyPem, rootsPem: mesh.authority.rootsPem };
+		expect(await openAds(client(expired))).toMatchObject({ code: grpc.status.UNAUTHENTICATED });
+		const ca = new GrpcCertificateClient({ address: `127.0.0.1:${mesh.port}`, serverName: CONTROL_PLANE_NAME });
+		const identity = { ...expired, notBeforeMs: wallMs(), notAfterMs };
+		const renewal = ca.createCertificate(csrPem, 3_600_000, { kind: 'certificate', identity });
+		await expect(renewal).rejects.toMatchObject({ code: 'ca_refused' });
+	});
+
+	test('refuses an instance with the certificate of another of the same account', async () => {
+		const grant = { namespace: 'default', serviceAccount: 'client', instance: 'client-v1-2' };
+		const { csrPem, privateKeyPem } = await makeSigningKey();
+		const ca = new GrpcCertificateClient({ address: `127.0.0.1:${mesh.port}`, serverName: CONTROL_PLANE_NAME });
+		const token = mesh.tokens.issue(grant);
+		const [certificateChainPem] = await ca.createCertificate(csrPem, 3_600_000, {
+			kind: 'token',
+			token,
+			rootsPem: mesh.authority.rootsPem,
+		});
+		const second = client({ certificateChainPem: certificateChainPem!, privateKeyPem });
+		const refused = await openAds(second, nodeMessage({ weft: { instance: 'client-v1-1' } }));
+		expect(refused.code).toBe(grpc.status.PERMISSION_DENIED);
+		expect(refused.details).toContain('issued to client-v1-2');
+		const own = await openAds(second, nodeMessage({ weft: { instance: 'client-v1-2' } }));
+		expect(own).toMatchObject({ code: grpc.status.OK });
 	});
 
 	test('refuses metadata of the wrong form by the name of the field', async () => {

@@ -126,7 +126,7 @@ describe('capture', () => {
 				...shell('getent hosts ratings; getent hosts ratings.default.svc'),
 			);
 			expect(await program.exited).toBe(0);
-			expect(program.output).toMatch(/127\.1\d\d\.\d+\.1\s+ratings ratings\.default\.svc\.cluster\.local/);
+			expect(program.output).toMatch(/127\.[12]\d\d\.\d+\.1\s+ratings ratings\.default\.svc\.cluster\.local/);
 			expect(Bun.spawnSync(['getent', 'hosts', 'ratings']).exitCode).not.toBe(0);
 		},
 		LIMIT_MS,
@@ -137,11 +137,11 @@ describe('capture', () => {
 		async () => {
 			const program = run(
 				['--capture', 'explicit'],
-				...shell('echo "$WEFT_RATINGS_URL $HTTP_PROXY not for $NO_PROXY"'),
+				...shell('echo "$WEFT_RATINGS_URL at $WEFT_RATINGS_9080 $HTTP_PROXY not for $NO_PROXY"'),
 			);
 			expect(await program.exited).toBe(0);
 			expect(program.output).toMatch(
-				/http:\/\/127\.\d+\.\d+\.0:\d+ http:\/\/127\.\d+\.\d+\.0:15001 not for \S*127\.0\.0\.1/,
+				/http:\/\/(127\.\d+\.\d+\.0:\d+) at \1 http:\/\/127\.\d+\.\d+\.0:15001 not for \S*127\.0\.0\.1/,
 			);
 		},
 		LIMIT_MS,
