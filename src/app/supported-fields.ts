@@ -5,6 +5,7 @@ import { ACCESS_LOG_FIELDS } from '../proxy/access-log/compile-access-log.ts';
 import { BOOTSTRAP_FIELDS } from '../proxy/bootstrap-fields.ts';
 import { CLUSTER_FIELDS } from '../proxy/cluster/cluster-fields.ts';
 import type { SupportedFields } from '../proxy/field-check.ts';
+import { FIELDS_WITHOUT_EFFECT } from '../proxy/fields-without-effect.ts';
 import { operatorNames } from '../proxy/format/operators.ts';
 import { FAULT_FIELDS } from '../proxy/http-filters/fault.ts';
 import { ROUTER_FIELDS } from '../proxy/http-filters/router.ts';
@@ -27,11 +28,14 @@ const SECTIONS: readonly (readonly [string, SupportedFields])[] = [
 	['TLS and secrets', TLS_FIELDS],
 ];
 
+/** All that is accepted, read or not. */
+export const ALL_FIELDS: readonly SupportedFields[] = SECTIONS.map(([, fields]) => fields);
+
 const HEAD = `# Supported Envoy configuration
 
-\`weft proxy\` takes Envoy v3 bootstraps and xDS resources. What follows is read, or accepted because it changes
-nothing for users (tuning of Envoy's own machinery). Any other field that is set is refused: the bootstrap with an
-error, an xDS resource with a NACK that names the field; the last good state stays in force.
+\`weft proxy\` takes Envoy v3 bootstraps and xDS resources. What follows is read, or is listed with its reason under
+"Accepted without effect". Any other field that is set is refused: the bootstrap with an error, an xDS resource with
+a NACK that names the field; the last good state stays in force.
 
 This page is made by \`scripts/bun scripts/supported-fields.ts\` from the tables that the proxy checks by.
 `;
@@ -57,7 +61,16 @@ export function supportedFieldsText(): string {
 		}
 		if (rows.length > 0) parts.push(`## ${title}\n\n| Message | Fields |\n|---|---|\n${rows.join('\n')}\n`);
 	}
+	parts.push(withoutEffectText());
 	const operators = operatorNames().map((name) => `\`%${name}%\``);
 	parts.push(`## Command operators\n\nIn access logs and header values: ${operators.join(', ')}.\n`);
 	return parts.join('\n');
+}
+
+function withoutEffectText(): string {
+	const rows = Object.entries(FIELDS_WITHOUT_EFFECT).map(([name, reason]) => {
+		const at = name.lastIndexOf('.');
+		return `| \`${name.slice(0, at)}\` | \`${name.slice(at + 1)}\` | ${reason} |`;
+	});
+	return `## Accepted without effect\n\n| Message | Field | Why |\n|---|---|---|\n${rows.join('\n')}\n`;
 }

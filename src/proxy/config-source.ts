@@ -1,6 +1,7 @@
 // From Envoy's `ConfigSource` to the DiscoveryClient that serves it: the ADS stream, or a file that
 // is watched. Anything else is refused by name.
 
+import { dirname, normalize } from 'node:path';
 import type { ConfigSource } from '../generated/envoy/config/core/v3/config_source_pb.ts';
 import { ConfigError } from '../std/errors.ts';
 import type { DiscoveryClient } from '../xds/discovery-client.ts';
@@ -38,6 +39,19 @@ export class ConfigSources {
 			case 'path':
 				return this.file(specifier.value);
 			case 'pathConfigSource':
+				// The file's own folder is watched in any case.
+				if (specifier.value.watchedDirectory !== undefined) {
+					const watched = specifier.value.watchedDirectory.path;
+					const folder = dirname(specifier.value.path);
+					if (normalize(`${watched}/.`) !== normalize(`${folder}/.`)) {
+						throw new ConfigError({
+							object,
+							field: `${field}.path_config_source.watched_directory`,
+							found: watched,
+							expected: `${folder}, the folder of the file, or nothing`,
+						});
+					}
+				}
 				return this.file(specifier.value.path);
 			case 'apiConfigSource':
 				throw new ConfigError({

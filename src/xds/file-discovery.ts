@@ -38,7 +38,8 @@ export class FileDiscovery implements DiscoveryClient {
 		try {
 			// The folder, not the file: a file that is moved over the old one is another inode.
 			this.watcher = watch(dirname(path), (_event, name) => {
-				if (name === null || name === basename(path)) this.read();
+				// A volume of Kubernetes swaps `..data`, through which the file is a link.
+				if (name === null || name === basename(path) || name === '..data') this.read();
 			});
 		} catch (error) {
 			log.warning('file not watched', { path, reason: errorMessage(error) });

@@ -144,9 +144,9 @@ function compileJson(value: JsonValue, typed: TypedConfig, field: string): Node 
 	if (typeof value === 'string') return Template.parse(value, typed.object, `${typed.field}.${field}`);
 	if (Array.isArray(value)) return value.map((item, index) => compileJson(item, typed, `${field}[${index}]`));
 	if (value === null || typeof value !== 'object') return value;
-	return {
-		fields: Object.entries(value).map(([key, item]) => [key, compileJson(item, typed, `${field}.${key}`)] as const),
-	};
+	// In the protobuf they have no order of their own.
+	const entries = Object.entries(value).sort(([left], [right]) => (left < right ? -1 : 1));
+	return { fields: entries.map(([key, item]) => [key, compileJson(item, typed, `${field}.${key}`)] as const) };
 }
 
 function renderJson(node: Node, info: StreamInfo, omitEmpty: boolean): JsonValue | OperatorValue {

@@ -1,0 +1,72 @@
+// Fields of Envoy's configuration that are accepted and not read, each with the reason why that
+// deceives nobody. All others that are accepted are read; `src/app/supported-fields.spec.ts` holds it.
+
+const STATISTICS = "Envoy's own statistics; weft has not the ones that it is about";
+const THREADS = 'how Envoy shares work among its threads and protects itself; a weft worker has one thread';
+const RUNTIME = 'there is no runtime to look it up in: the default value counts';
+const VERSION = 'there is only V3';
+
+/** By full name: message, dot, field. */
+export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
+	'envoy.config.bootstrap.v3.Admin.ignore_global_conn_limit': THREADS,
+	'envoy.config.bootstrap.v3.Admin.profile_path': 'the admin interface makes no profiles',
+	'envoy.config.bootstrap.v3.Bootstrap.cluster_manager':
+		'names the local cluster, for routing by zone, which is refused',
+	'envoy.config.bootstrap.v3.Bootstrap.deferred_stat_options': STATISTICS,
+	'envoy.config.bootstrap.v3.Bootstrap.enable_dispatcher_stats': STATISTICS,
+	'envoy.config.bootstrap.v3.Bootstrap.layered_runtime': "only the admin interface's own layer, which stays empty",
+	'envoy.config.bootstrap.v3.Bootstrap.stats_flush_interval': STATISTICS,
+	'envoy.config.bootstrap.v3.Bootstrap.stats_flush_on_admin': STATISTICS,
+	'envoy.config.bootstrap.v3.Bootstrap.watchdog': THREADS,
+	'envoy.config.bootstrap.v3.Bootstrap.watchdogs': THREADS,
+	'envoy.config.bootstrap.v3.ClusterManager.local_cluster_name': 'for routing by zone, which is refused',
+	'envoy.config.bootstrap.v3.LayeredRuntime.layers': "only the admin interface's own layer, which stays empty",
+	'envoy.config.bootstrap.v3.RuntimeLayer.admin_layer': 'stays empty',
+	'envoy.config.cluster.v3.CircuitBreakers.Thresholds.track_remaining': STATISTICS,
+	'envoy.config.cluster.v3.Cluster.CommonLbConfig.update_merge_window': 'updates are applied at once',
+	'envoy.config.cluster.v3.Cluster.ignore_health_on_host_removal':
+		'a host that discovery takes away is gone at once, healthy or not: as with true',
+	'envoy.config.cluster.v3.Cluster.round_robin_lb_config': 'only an empty one: its fields are refused',
+	'envoy.config.cluster.v3.Cluster.wait_for_warm_on_init': 'readiness always waits for clusters: as with true',
+	'envoy.config.core.v3.ApiConfigSource.transport_api_version': VERSION,
+	'envoy.config.core.v3.ConfigSource.resource_api_version': VERSION,
+	'envoy.config.core.v3.Http1ProtocolOptions.enable_trailers': 'trailers always pass: as with true',
+	'envoy.config.core.v3.Http1ProtocolOptions.use_balsa_parser': "which of Envoy's parsers reads; weft has its own",
+	'envoy.config.core.v3.RuntimeDouble.runtime_key': RUNTIME,
+	'envoy.config.core.v3.RuntimeFractionalPercent.runtime_key': RUNTIME,
+	'envoy.config.core.v3.SocketAddress.ipv4_compat': 'a listener on [::] takes IPv4 too: as with true',
+	'envoy.config.core.v3.SubstitutionFormatString.json_format_options': 'properties are always sorted: as with true',
+	'envoy.config.endpoint.v3.LocalityLbEndpoints.proximity': 'Envoy does not read it either',
+	'envoy.config.listener.v3.Listener.bypass_overload_manager': THREADS,
+	'envoy.config.listener.v3.Listener.connection_balance_config': THREADS,
+	'envoy.config.listener.v3.Listener.continue_on_listener_filters_timeout':
+		'listener filters here never wait for bytes',
+	'envoy.config.listener.v3.Listener.drain_type':
+		'a listener drains when it is changed, removed, or the process ends, never by a failed health check',
+	'envoy.config.listener.v3.Listener.enable_reuse_port': THREADS,
+	'envoy.config.listener.v3.Listener.ignore_global_conn_limit': THREADS,
+	'envoy.config.listener.v3.Listener.listener_filters_timeout': 'listener filters here never wait for bytes',
+	'envoy.config.listener.v3.Listener.max_connections_to_accept_per_socket_event': THREADS,
+	'envoy.config.route.v3.WeightedCluster.runtime_key_prefix': RUNTIME,
+	'envoy.extensions.filters.http.fault.v3.HTTPFault.disable_downstream_cluster_stats': STATISTICS,
+	'envoy.extensions.filters.http.router.v3.Router.dynamic_stats': STATISTICS,
+	'envoy.extensions.filters.http.router.v3.Router.start_child_span': 'weft makes no spans yet',
+	'envoy.extensions.filters.http.router.v3.Router.suppress_grpc_request_failure_code_stats': STATISTICS,
+	'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.delayed_close_timeout':
+		'a connection that weft closes is closed at once',
+	'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.drain_timeout':
+		'connections that drain are closed after the request under way; Envoy spreads that over time',
+	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.disable_stateful_session_resumption':
+		'forbids what weft does not do',
+	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.disable_stateless_session_resumption':
+		'forbids what weft does not do',
+	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.full_scan_certs_on_sni_mismatch':
+		'there is one certificate, which is always shown: as with true',
+	'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.enforce_rsa_key_usage': "BoringSSL's own rule holds",
+	'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.max_session_keys':
+		'sessions are not resumed: as with 0',
+	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.use_downstream_protocol_config':
+		'both sides speak HTTP/1.1; options of HTTP/2 are refused',
+	'envoy.type.matcher.v3.RegexMatcher.GoogleRE2.max_program_size': 'every pattern is matched in linear time',
+	'envoy.type.matcher.v3.RegexMatcher.google_re2': 'the only engine there is',
+};
