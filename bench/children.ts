@@ -54,11 +54,14 @@ export interface Usage {
 	/** User and system time so far, of the process and its descendants. */
 	readonly cpuSeconds: number;
 	readonly residentMegabytes: number;
+	/** The part of it that is the process's own: the rest are pages of files, which processes of one program share. */
+	readonly anonymousMegabytes: number;
 }
 
 export function usageOf(pid: number): Usage {
 	let ticks = 0;
 	let residentKilobytes = 0;
+	let anonymousKilobytes = 0;
 	for (const one of withDescendants(pid)) {
 		const stat = readStat(one);
 		if (stat === null) continue;
@@ -66,8 +69,13 @@ export function usageOf(pid: number): Usage {
 		ticks += stat.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
 		const status = readOrEmpty(`/proc/${one}/status`);
 		residentKilobytes += Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0);
+		anonymousKilobytes += Number(/^RssAnon:\s+(\d+)/m.exec(status)?.[1] ?? 0);
 	}
-	return { cpuSeconds: ticks / TICKS_PER_SECOND, residentMegabytes: residentKilobytes / 1024 };
+	return {
+		cpuSeconds: ticks / TICKS_PER_SECOND,
+		residentMegabytes: residentKilobytes / 1024,
+		anonymousMegabytes: anonymousKilobytes / 1024,
+	};
 }
 
 /** A launcher (a shell script, a Python shim) is counted with what it started. */

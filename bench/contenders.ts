@@ -1,6 +1,6 @@
 // The proxies that are compared, each with one worker, and how to start them.
 
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Child, start } from './children.ts';
 
@@ -8,10 +8,20 @@ const root = join(import.meta.dir, '..');
 
 export type ContenderName = 'weft' | 'Envoy' | 'HAProxy' | 'nginx';
 
+const binary = join(root, 'dist/weft');
+let weftCommand: readonly string[] = [];
+
+/** Returns what will be measured, in words. */
+export function setWeftCommand(fromSource: boolean): string {
+	const built = fromSource ? undefined : statSync(binary, { throwIfNoEntry: false });
+	weftCommand = built === undefined ? [process.execPath, join(root, 'bin/weft.ts')] : [binary];
+	return built === undefined ? 'from source' : `dist/weft, built ${built.mtime.toISOString().slice(0, 16)}`;
+}
+
 /** weft and Envoy: the same bootstrap file. */
 export function startFromBootstrap(name: 'weft' | 'Envoy', file: string, baseId: number): Child {
 	const flags = ['-c', file, '--concurrency', '1', '-l', 'error'];
-	if (name === 'weft') return start(name, [process.execPath, join(root, 'bin/weft.ts'), 'proxy', ...flags]);
+	if (name === 'weft') return start(name, [...weftCommand, 'proxy', ...flags]);
 	return start(name, [envoy() ?? 'envoy', ...flags, '--base-id', String(baseId), '--disable-hot-restart']);
 }
 

@@ -1,15 +1,23 @@
 // The same work on weft, Envoy, HAProxy and nginx, in one run, in turns.
 //
-//   npm run bench [-- --quick] [--connections N] [--rounds N] [--seconds N] [--only weft,Envoy] [--shape plain|mtls]
+//   npm run bench [-- --quick] [--connections N] [--rounds N] [--seconds N] [--only weft,Envoy] [--shape plain|mtls] [--source]
 //
+// weft is dist/weft where that has been built (npm run build), else, and with --source, what is in src/.
 // Prints a report and keeps it in bench/results/. Ends with 1 when something could not be measured.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeIdentities, writeMutualTls, writePlain } from './bootstraps.ts';
-import { type Child, freePort, start, stopAll, untilAnswering, usageOf } from './children.ts';
-import { type ContenderName, isInstalled, startFromBootstrap, startHaproxy, startNginx } from './contenders.ts';
+import { type Child, freePort, start, stopAll, type Usage, untilAnswering, usageOf } from './children.ts';
+import {
+	type ContenderName,
+	isInstalled,
+	setWeftCommand,
+	startFromBootstrap,
+	startHaproxy,
+	startNginx,
+} from './contenders.ts';
 import { load } from './load.ts';
 import { formatShape, type Measured, type Round, type ShapeReport } from './report.ts';
 
@@ -19,6 +27,7 @@ interface Options {
 	readonly seconds: number;
 	readonly only: readonly string[];
 	readonly shape: string | null;
+	readonly source: boolean;
 }
 
 interface Contender {
@@ -27,13 +36,14 @@ interface Contender {
 	readonly url: string;
 }
 
-/** After the start, before memory is read as that of an idle proxy. */
-const SETTLE_MS = 1000;
+/** After the start, before memory is read as that of an idle proxy: weft gives back what its start took after 5 s. */
+const SETTLE_MS = 7000;
 const WARM_UP_SECONDS = 1;
 
 async function main(): Promise<void> {
 	const options = readOptions(process.argv.slice(2));
 	if (Bun.which('wrk') === null) throw new Error('wrk is not installed (Debian package wrk)');
+	const subject = setWeftCommand(options.source);
 	const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
 	const reports: ShapeReport[] = [];
 	try {
@@ -50,7 +60,7 @@ async function main(): Promise<void> {
 		await stopAll();
 		rmSync(directory, { recursive: true, force: true });
 	}
-	const text = [header(options), ...reports.map(formatShape), ''].join('\n\n');
+	const text = [header(options, subject), ...reports.map(formatShape), ''].join('\n\n');
 	console.log(text);
 	const results = join(import.meta.dir, 'results');
 	mkdirSync(results, { recursive: true });
@@ -116,7 +126,7 @@ async function measureShape(
 		}
 	}
 	await Bun.sleep(SETTLE_MS);
-	const idle = contenders.map((one) => resident(one));
+	const idle = contenders.map((one) => usage(one));
 	const rounds: Round[][] = contenders.map(() => []);
 	for (const one of contenders) await load(one.url, options.connections, WARM_UP_SECONDS);
 	for (let round = 0; round < options.rounds; round++) {
@@ -124,9 +134,9 @@ async function measureShape(
 			// Another one begins each round, so that none always runs on a rested machine.
 			const index = (round + step) % contenders.length;
 			const contender = contenders[index]!;
-			const before = cpuSeconds(contender);
+			const before = usage(contender).cpuSeconds;
 			const result = await load(contender.url, options.connections, options.seconds);
-			const spent = cpuSeconds(contender) - before;
+			const spent = usage(contender).cpuSeconds - before;
 			rounds[index]!.push({ ...result, cpuMicroseconds: (spent * 1e6) / result.requests });
 			console.error(
 				`${contender.name}: ${((spent * 1e6) / result.requests).toFixed(1)} us/request, ${result.requestsPerSecond.toFixed(0)}/s`,
@@ -136,27 +146,30 @@ async function measureShape(
 	const measured: Measured[] = contenders.map((one, index) => ({
 		name: one.name,
 		rounds: rounds[index]!,
-		idleMegabytes: idle[index]!,
-		afterMegabytes: resident(one),
+		idle: idle[index]!,
+		after: usage(one),
 	}));
 	return { title, proxies, measured, missing };
 }
 
-function cpuSeconds(contender: Contender): number {
-	return contender.children.reduce((sum, child) => sum + usageOf(child.pid).cpuSeconds, 0);
+function usage(contender: Contender): Usage {
+	const all = contender.children.map((child) => usageOf(child.pid));
+	const sum = (of: (one: Usage) => number) => all.reduce((total, one) => total + of(one), 0);
+	return {
+		cpuSeconds: sum((one) => one.cpuSeconds),
+		residentMegabytes: sum((one) => one.residentMegabytes),
+		anonymousMegabytes: sum((one) => one.anonymousMegabytes),
+	};
 }
 
-function resident(contender: Contender): number {
-	return contender.children.reduce((sum, child) => sum + usageOf(child.pid).residentMegabytes, 0);
-}
-
-function header(options: Options): string {
+function header(options: Options, subject: string): string {
 	return [
 		'# Benchmark',
 		'',
 		`${new Date().toISOString()}; ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}; Bun ${Bun.version}; one worker each, ` +
 			`wrk with ${options.connections} connections, ${options.rounds} rounds of ${options.seconds} s in turns, medians.`,
-		'CPU is user and system time of the proxies alone, from /proc.',
+		`weft: ${subject}. CPU is user and system time of the proxies alone, from /proc. RSS: in brackets the process's own`,
+		'(anonymous) part; the rest are pages of files, which processes of the same program share.',
 	].join('\n');
 }
 
@@ -179,6 +192,7 @@ function readOptions(words: readonly string[]): Options {
 		seconds: count('seconds', quick ? 1 : 5),
 		only: value('only')?.split(',') ?? [],
 		shape: value('shape'),
+		source: words.includes('--source'),
 	};
 }
 

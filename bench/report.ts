@@ -1,5 +1,6 @@
 // Figures of all rounds into a table that can be read and kept.
 
+import type { Usage } from './children.ts';
 import type { LoadResult } from './load.ts';
 
 export interface Round extends LoadResult {
@@ -10,9 +11,9 @@ export interface Round extends LoadResult {
 export interface Measured {
 	readonly name: string;
 	readonly rounds: Round[];
-	/** Of all proxies of the shape together, MB. */
-	readonly idleMegabytes: number;
-	readonly afterMegabytes: number;
+	/** Of all proxies of the shape together. */
+	readonly idle: Usage;
+	readonly after: Usage;
 }
 
 export interface ShapeReport {
@@ -33,7 +34,7 @@ export function formatShape(report: ShapeReport): string {
 	const lines = [
 		`## ${report.title}`,
 		'',
-		'| Proxy | CPU/request, us | of Envoy’s (least … most) | requests/s | p50, ms | p99, ms | RSS idle, MB | after, MB | failures |',
+		'| Proxy | CPU/request, us | of Envoy’s (least … most) | requests/s | p50, ms | p99, ms | RSS idle (own), MB | after (own), MB | failures |',
 		'|---|---|---|---|---|---|---|---|---|',
 	];
 	const envoy = report.measured.find((one) => one.name === 'Envoy');
@@ -47,8 +48,8 @@ export function formatShape(report: ShapeReport): string {
 				of((round) => round.requestsPerSecond).toFixed(0),
 				of((round) => round.p50Ms).toFixed(2),
 				of((round) => round.p99Ms).toFixed(2),
-				one.idleMegabytes.toFixed(1),
-				one.afterMegabytes.toFixed(1),
+				formatMemory(one.idle),
+				formatMemory(one.after),
 				one.rounds.reduce((sum, round) => sum + round.failures, 0),
 			].join(' | ')} |`,
 		);
@@ -56,6 +57,10 @@ export function formatShape(report: ShapeReport): string {
 	if (report.missing.length > 0) lines.push('', ...report.missing.map((line) => `Not measured: ${line}`));
 	if (report.proxies > 1) lines.push('', `CPU and RSS are of the ${report.proxies} proxies together.`);
 	return lines.join('\n');
+}
+
+function formatMemory(usage: Usage): string {
+	return `${usage.residentMegabytes.toFixed(1)} (${usage.anonymousMegabytes.toFixed(1)})`;
 }
 
 /** Round by round: what disturbs the machine disturbs both of a pair. */
