@@ -33,8 +33,6 @@ export interface RequestCase {
 	/** Fields, `name: value`, that the last request upstream must have, and names that it must not have. */
 	readonly has: readonly string[];
 	readonly hasNot: readonly string[];
-	/** Why weft does otherwise than Envoy. Empty: it does not. */
-	readonly differs: string;
 }
 
 export type RequestOptions = Partial<Omit<RequestCase, 'name' | 'section' | 'raw'>>;
@@ -47,7 +45,6 @@ function requestCase(name: string, section: string, raw: string, options: Reques
 		after: 'open',
 		has: [],
 		hasNot: [],
-		differs: '',
 	} as const;
 	return { name, section, raw, ...defaults, ...options };
 }
@@ -117,7 +114,6 @@ export interface ResponseCase {
 	readonly reused: boolean;
 	readonly has: readonly string[];
 	readonly hasNot: readonly string[];
-	readonly differs: string;
 }
 
 export type ResponseOptions = Partial<Omit<ResponseCase, 'name' | 'section' | 'raw'>>;
@@ -132,7 +128,6 @@ function responseCase(name: string, section: string, raw: string, options: Respo
 		reused: false,
 		has: [],
 		hasNot: [],
-		differs: '',
 	} as const;
 	return { name, section, raw, ...defaults, ...options };
 }

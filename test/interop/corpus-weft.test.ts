@@ -4,6 +4,9 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { REQUESTS, RESPONSES, type RequestCase, type ResponseCase } from '../corpus/corpus.ts';
+import { DIFFERENCES } from '../corpus/differences.ts';
+import { readPage } from '../corpus/differences-page.ts';
+import { expectedOfRequest, expectedOfResponse } from '../corpus/outcome.ts';
 import { SPLITS, type Split } from '../support/byte-split.ts';
 import { type CorpusProxy, startWeft } from '../support/corpus-proxies.ts';
 import { describeRequest, observeRequest, observeResponse, SENTINEL_TARGET } from '../support/observe-corpus.ts';
@@ -22,6 +25,18 @@ test('the corpus has more than 300 cases, each with its section, and no name twi
 	for (const cases of [...REQUESTS.map((topic) => topic.cases), RESPONSES]) {
 		expect(new Set(cases.map((one) => one.name)).size).toBe(cases.length);
 	}
+});
+
+test('the page of differences says of weft what is so', () => {
+	const said = new Map<string, string>();
+	for (const { topic, cases } of REQUESTS) {
+		for (const one of cases) said.set(`${topic} > ${one.name}`, expectedOfRequest(one));
+	}
+	for (const one of RESPONSES) said.set(`Responses > ${one.name}`, expectedOfResponse(one));
+	const page = readPage();
+	expect(page.size).toBeGreaterThan(50);
+	for (const row of page.values()) expect(`${row.key}: ${row.weft}`).toBe(`${row.key}: ${said.get(row.key)}`);
+	expect([...page.keys()].sort()).toEqual(DIFFERENCES.flatMap((difference) => difference.cases).sort());
 });
 
 for (const { topic, cases } of REQUESTS) {

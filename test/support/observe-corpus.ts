@@ -42,6 +42,7 @@ export async function observeRequest(
 	one: RequestCase,
 	split: Split,
 	expected: Pick<RequestCase, 'answers' | 'after'> | null,
+	quietMs = QUIET_MS,
 ): Promise<RequestOutcome> {
 	const { upstream } = lane;
 	upstream.begin();
@@ -53,7 +54,7 @@ export async function observeRequest(
 	const read = (): ReadResponses => client.responses(methods);
 	try {
 		await client.send(cut(raw, split, raw.length));
-		if (expected === null) await quiet(client);
+		if (expected === null) await quiet(client, quietMs);
 		else {
 			await client.until(
 				() =>
@@ -89,7 +90,7 @@ export async function observeRequest(
 		} else if (!client.closed) {
 			const count = answers.length;
 			await client.send([SENTINEL]);
-			if (expected === null) await quiet(client);
+			if (expected === null) await quiet(client, quietMs);
 			else await client.until(() => client.closed || read().responses.length > count, LIMIT_MS);
 			const last = upstream.arrived.at(-1)?.request;
 			const answered = read().responses.length === count + 1 && read().responses[count]?.status === 200;
@@ -132,6 +133,7 @@ export async function observeResponse(
 	one: ResponseCase,
 	split: Split,
 	known: boolean,
+	quietMs = QUIET_MS,
 ): Promise<ResponseOutcome> {
 	const { upstream } = lane;
 	upstream.begin();
@@ -146,7 +148,7 @@ export async function observeResponse(
 	try {
 		await client.send([Buffer.from(`${one.method} /case HTTP/1.1\r\nHost: a\r\n\r\n`)]);
 		if (known) await client.until(() => client.closed || finals() > 0 || read().violation !== '', LIMIT_MS);
-		else await quiet(client);
+		else await quiet(client, quietMs);
 		// What comes after the response must be seen before the connection is used again.
 		await client.until(() => upstream.sending === 0, LIMIT_MS);
 		for (let i = 0; i < 4; i++) await new Promise(setImmediate);
@@ -187,10 +189,10 @@ async function sentinelTakes(lane: Lane, port: number, id: number, violations: s
 	}
 }
 
-async function quiet(client: RawClient): Promise<void> {
+async function quiet(client: RawClient, quietMs: number): Promise<void> {
 	for (;;) {
 		const { changes } = client;
 		if (client.closed) return;
-		if (!(await client.until(() => client.changes !== changes, QUIET_MS))) return;
+		if (!(await client.until(() => client.changes !== changes, quietMs))) return;
 	}
 }
