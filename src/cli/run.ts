@@ -53,6 +53,7 @@ Examples:
 
 The program reaches services by their plain names: http://ratings:9080.
 It reaches everything else as always; with "--outbound registry-only", services of the mesh and nothing else.
+In "explicit" capture it finds HTTP_PROXY, WEFT_RATINGS_URL and, for each port, WEFT_RATINGS_9080=HOST:PORT.
 In "loopback" capture it should listen on 127.0.0.1 (or on what --program-address says).
 
 Exit codes: the program's own, 128 + the number of the signal that ended it; 127 command not found,

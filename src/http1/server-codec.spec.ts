@@ -305,6 +305,22 @@ describe('a connection', () => {
 		expect(peer.requests[0]!.reset).toBeNull();
 		expect(peer.idles).toBe(1);
 	});
+
+	test.each([
+		['what was written of a framed response goes out first', '1.1', true, 'flush'],
+		['not if the peer takes nothing', '1.1', false, 'reset'],
+		['nor where the end of the connection would be that of the body', '1.0', true, 'reset'],
+	] as const)('reset within a response: %s', (_, version, room, closed) => {
+		const peer = new ServerPeer({ acceptHttp10: true });
+		peer.transport.room = room;
+		peer.receive(`GET / HTTP/${version}\r\nHost: a\r\n\r\n`);
+		peer.streams[0]!.writeHead({ status: 200, headers: [] }, false);
+		peer.streams[0]!.writeData(latin1('part'), false);
+		peer.streams[0]!.reset('cancelled');
+		expect(peer.transport.written).toContain('part');
+		expect(peer.transport.written).not.toContain('0\r\n\r\n');
+		expect(peer.transport.closed).toBe(closed);
+	});
 });
 
 describe('an upgrade', () => {

@@ -41,6 +41,8 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 	/** FIN came while a response was owed, and that is allowed. */
 	private inputEnded = false;
 	private readingPaused = false;
+	/** The peer does not take what it is sent as fast as it is written. */
+	private held = false;
 	private closed = false;
 
 	constructor(
@@ -98,6 +100,7 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 	}
 
 	transportDrained(): void {
+		this.held = false;
 		if (!this.closed) this.current?.listener.onDrain();
 	}
 
@@ -215,6 +218,7 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 			this.failLocally(stream, result);
 			return true;
 		}
+		this.held = !result;
 		if (end) this.finishWhenBothEnded(stream);
 		return result;
 	}
@@ -226,8 +230,13 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 		else this.finishWhenBothEnded(stream);
 	}
 
+	/**
+	 * What of the response was written still goes out where its framing shows that it broke off and the peer takes
+	 * what it is sent (as Envoy, `FlushWriteAndDelay`): the last event of a stream whose server died is not lost.
+	 */
 	resetConnection(): void {
-		this.close('reset');
+		const { framing } = this.writer;
+		this.close((framing === 'chunked' || framing === 'length') && !this.held ? 'flush' : 'reset');
 		this.leaveCurrent();
 	}
 

@@ -290,9 +290,14 @@ class Run {
 		if (mode !== 'explicit') return env;
 		for (const { host, address, ports } of answer.services) {
 			const [name, namespace] = host.split('.');
-			const port = ports.length === 0 ? null : explicitLocalPort(address, 0);
-			if (port === null || namespace !== options.namespace) continue;
-			env[`WEFT_${name!.toUpperCase().replaceAll('-', '_')}_URL`] ??= `http://${answer.address}:${port}`;
+			if (namespace !== options.namespace) continue;
+			const prefix = `WEFT_${name!.toUpperCase().replaceAll('-', '_')}`;
+			for (const [index, port] of ports.entries()) {
+				const localPort = explicitLocalPort(address, index);
+				if (localPort === null) continue;
+				env[`${prefix}_URL`] ??= `http://${answer.address}:${localPort}`;
+				env[`${prefix}_${port}`] ??= `${answer.address}:${localPort}`;
+			}
 		}
 		const proxy = `http://${answer.address}:${HTTP_PROXY_PORT}`;
 		// What has an address of its own is not asked for through the proxy; nor is the machine itself.

@@ -36,6 +36,9 @@ export function httpConnectionManager({ dialect, reporter, statPrefix, routes }:
 				? { case: 'rds', value: { routeConfigName: routes, configSource: adsSource() } }
 				: { case: 'routeConfig', value: routes },
 		httpFilters: httpFilters(dialect, reporter),
+		upgradeConfigs: [{ upgradeType: 'websocket' }],
+		// Programs speak as always; nginx's requests to its upstreams, for one, were HTTP/1.0 for twenty years.
+		httpProtocolOptions: { acceptHttp10: true },
 		// Long polls and event streams may be silent; the route's own timeouts are what users set.
 		streamIdleTimeout: duration(0),
 		// Programs see the path as it was sent, but in its one normal form, so that routes cannot be got round.
