@@ -11,7 +11,14 @@ import {
 } from '../generated/io/prometheus/client/metrics_pb.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
-import { EDGE_IDLE_MS, type EdgeTraffic, SERIES_PER_NODE_MAX, Traffic, WINDOW_SECONDS } from './traffic.ts';
+import {
+	EDGE_IDLE_MS,
+	EDGES_PER_NODE_MAX,
+	type EdgeTraffic,
+	SERIES_PER_NODE_MAX,
+	Traffic,
+	WINDOW_SECONDS,
+} from './traffic.ts';
 import { figuresOf } from './traffic-figures.ts';
 
 const FRONT = { namespace: 'shop', app: 'front' };
@@ -379,5 +386,18 @@ describe('traffic', () => {
 		mesh.traffic.report(FRONT, families(...flood));
 		expect(mesh.refused('series')).toBeGreaterThanOrEqual(10);
 		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(10);
+	});
+
+	test('one that invents callees does not take the room of the others', () => {
+		const mesh = setUp();
+		const invented = Array.from({ length: EDGES_PER_NODE_MAX + 10 }, (_, i) => ({
+			requests: 0,
+			labels: { destination_canonical_service: `invented-${i}` },
+		}));
+		mesh.traffic.report(FRONT, families(...invented));
+		expect(mesh.refused('edges')).toBe(10);
+		const other = { namespace: 'shop', app: 'other' };
+		mesh.traffic.report(other, families({ requests: 0, labels: { source_canonical_service: 'other' } }));
+		expect(mesh.refused('edges')).toBe(10);
 	});
 });

@@ -24,6 +24,8 @@ import { readWindow, SLOT_MS, TrafficWindow, WINDOW_SLOTS } from './traffic-wind
 export const NODES_MAX = 20_000;
 export const SERIES_PER_NODE_MAX = 5_000;
 export const EDGES_MAX = 5_000;
+/** That one stream may be the first to speak of: nobody can take the room of all others. */
+export const EDGES_PER_NODE_MAX = 1_000;
 export const BUCKETS_MAX = 64;
 /** A node that is silent so long is forgotten, as when its stream ends. */
 export const NODE_SILENCE_MS = 60_000;
@@ -67,6 +69,8 @@ export interface EdgeTraffic {
 interface Node {
 	/** By family name and all labels. */
 	readonly series: Map<string, Series>;
+	/** That it was the first to speak of. */
+	newEdges: number;
 	firstReportMs: number;
 	lastReportMs: number;
 }
@@ -122,7 +126,7 @@ export class Traffic {
 				this.refused('nodes').inc();
 				return;
 			}
-			node = { series: new Map(), firstReportMs: now, lastReportMs: now };
+			node = { series: new Map(), newEdges: 0, firstReportMs: now, lastReportMs: now };
 			this.nodes.set(from, node);
 		}
 		this.reports.inc();
@@ -249,7 +253,7 @@ export class Traffic {
 			this.refused('foreign').inc();
 			return nothing;
 		}
-		const edge = this.edgeOf(labels, now);
+		const edge = this.edgeOf(labels, node, now);
 		if (edge === null) {
 			this.refused('edges').inc();
 			return nothing;
@@ -257,11 +261,12 @@ export class Traffic {
 		return { labels, edge, count: 0, buckets: null, lastMs };
 	}
 
-	private edgeOf(labels: SeriesLabels, now: number): Edge | null {
+	private edgeOf(labels: SeriesLabels, node: Node, now: number): Edge | null {
 		const key = edgeKey(labels.source, labels.destination);
 		const found = this.edges.get(key);
 		if (found !== undefined) return found;
-		if (this.edges.size >= EDGES_MAX) return null;
+		if (this.edges.size >= EDGES_MAX || node.newEdges >= EDGES_PER_NODE_MAX) return null;
+		node.newEdges += 1;
 		const edge: Edge = {
 			key,
 			source: labels.source,
