@@ -120,6 +120,7 @@ describe('in virtual time', () => {
 		readonly remote: Address = { kind: 'pipe', path: '' };
 		readonly tls = null;
 		bufferedBytes = 0;
+		highWatermarkBytes = 65_536;
 		handler!: ConnectionHandler;
 		written = '';
 		state: 'open' | 'ended' | 'reset' = 'open';

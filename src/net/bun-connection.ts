@@ -21,7 +21,8 @@ import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
 import { checkPeer, nativeServerTls, readTlsInfo } from './tls.ts';
 import { ByteQueue, releaseSlab, SLAB_BYTES, takeSlab } from './write-buffer.ts';
 
-const LOW_WATERMARK_BYTES = WRITE_HIGH_WATERMARK_BYTES / 4;
+/** Of the high one. */
+const LOW_WATERMARK_PART = 4;
 const HANDSHAKE_TIMEOUT_DEFAULT_MS = 15_000;
 
 // connecting ──▶ handshaking ──▶ open ──▶ closed    (plain: connecting ──▶ open; any state ──▶ closed)
@@ -40,6 +41,7 @@ const NO_HANDLER: ConnectionHandler = {
 export class BunConnection implements Connection {
 	readonly id = nextId++;
 	handler: ConnectionHandler = NO_HANDLER;
+	highWatermarkBytes = WRITE_HIGH_WATERMARK_BYTES;
 	tls: TlsInfo | null = null;
 	local: Address;
 	state: State;
@@ -90,7 +92,7 @@ export class BunConnection implements Connection {
 			if (this.slab !== null) this.sendSlab();
 			this.sendOrKeep(bytes, 0, length);
 		}
-		if (this.bufferedBytes <= WRITE_HIGH_WATERMARK_BYTES) return true;
+		if (this.bufferedBytes <= this.highWatermarkBytes) return true;
 		this.blocked = true;
 		return false;
 	}
@@ -278,7 +280,7 @@ export class BunConnection implements Connection {
 			if (this.queue !== null) this.sendQueue();
 			if (this.slab !== null) this.sendSlab();
 			if (this.endWanted && !this.endSent && this.bufferedBytes === 0) this.sendEnd();
-			if (this.blocked && this.bufferedBytes < LOW_WATERMARK_BYTES) {
+			if (this.blocked && this.bufferedBytes < this.highWatermarkBytes / LOW_WATERMARK_PART) {
 				this.blocked = false;
 				if (!this.endWanted) this.handler.onDrain(this);
 			}

@@ -166,6 +166,19 @@ export function testNetworkContract(name: string, makeSubject: () => ContractSub
 					expect(near.connection!.bufferedBytes).toBeLessThan(16 * 1024);
 				});
 
+				test('how much is buffered before a writer has to wait can be set', async () => {
+					const { near, far } = await pair(kind);
+					far.connection!.pause();
+					const chunk = new Uint8Array(MEBIBYTE / 16);
+					near.connection!.highWatermarkBytes = MEBIBYTE;
+					while (near.connection!.write(chunk)) {}
+					expect(near.connection!.bufferedBytes).toBeGreaterThan(MEBIBYTE);
+					expect(near.connection!.bufferedBytes).toBeLessThanOrEqual(MEBIBYTE + chunk.length);
+					far.connection!.resume();
+					await subject.run(near.until(() => near.events.includes('drain')));
+					expect(near.connection!.bufferedBytes).toBeLessThan(MEBIBYTE / 4);
+				});
+
 				test('a reset closes both ends, ours without an error', async () => {
 					const { near, far } = await pair(kind);
 					near.connection!.write(Buffer.from('lost'));

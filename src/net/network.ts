@@ -101,6 +101,8 @@ export interface Connection {
 	readonly tls: TlsInfo | null;
 	/** Bytes accepted by `write` and not yet taken by the kernel. */
 	readonly bufferedBytes: number;
+	/** Beyond so many buffered bytes `write` returns false; counts from the next write. Default 65536. */
+	highWatermarkBytes: number;
 	/** Must be set in the turn in which the connection is given out; may be replaced later. */
 	handler: ConnectionHandler;
 	/**
@@ -131,7 +133,7 @@ export interface ConnectionHandler {
 	onConnect(connection: Connection): void;
 	/** `bytes` are only valid during the call. */
 	onData(connection: Connection, bytes: Uint8Array): void;
-	/** Less than the low watermark is buffered, after `write` returned false. */
+	/** Less than the low watermark, a quarter of the high one, is buffered, after `write` returned false. */
 	onDrain(connection: Connection): void;
 	/** The peer will send no more. Writing goes on until `end`. */
 	onEnd(connection: Connection): void;

@@ -21,7 +21,8 @@ import type { SimulatedNetwork } from './simulated-network.ts';
 import { judgeClient, judgeServer, negotiate, type SimulatedHello, type SimulatedSession } from './simulated-tls.ts';
 import { ByteQueue } from './write-buffer.ts';
 
-const LOW_WATERMARK_BYTES = WRITE_HIGH_WATERMARK_BYTES / 4;
+/** Of the high one. */
+const LOW_WATERMARK_PART = 4;
 const HANDSHAKE_TIMEOUT_DEFAULT_MS = 15_000;
 const PIECES_MAX = 4;
 /** What a plain listener sees of a TLS client: the start of a record that holds a ClientHello. */
@@ -43,6 +44,7 @@ let nextId = 1_000_000_000;
 export class SimulatedConnection implements Connection {
 	readonly id = nextId++;
 	handler: ConnectionHandler = NO_HANDLER;
+	highWatermarkBytes = WRITE_HIGH_WATERMARK_BYTES;
 	tls: TlsInfo | null = null;
 	redirectedFrom: IpAddress | null = null;
 	private state: 'connecting' | 'handshaking' | 'open' | 'closed' = 'connecting';
@@ -77,7 +79,7 @@ export class SimulatedConnection implements Connection {
 		if (this.endWanted || this.state === 'closed') return true;
 		this.queue.append(bytes);
 		this.wantPump();
-		if (this.queue.length <= WRITE_HIGH_WATERMARK_BYTES) return true;
+		if (this.queue.length <= this.highWatermarkBytes) return true;
 		this.isBlocked = true;
 		return false;
 	}
@@ -175,7 +177,7 @@ export class SimulatedConnection implements Connection {
 			this.send({ kind: 'end' });
 			if (this.remoteEnded) this.finish(null);
 		}
-		if (this.isBlocked && this.queue.length < LOW_WATERMARK_BYTES) {
+		if (this.isBlocked && this.queue.length < this.highWatermarkBytes / LOW_WATERMARK_PART) {
 			this.isBlocked = false;
 			if (!this.endWanted) this.handler.onDrain(this);
 		}

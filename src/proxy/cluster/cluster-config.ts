@@ -16,6 +16,7 @@ import type { HttpProtocolOptions as CommonOptions } from '../../generated/envoy
 import { ClusterLoadAssignmentSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
 import { HttpProtocolOptionsSchema } from '../../generated/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts';
 import { ConfigError, type ConfigErrorDetail } from '../../std/errors.ts';
+import { compileBufferLimit } from '../buffer-limit.ts';
 import { durationMs } from '../duration-ms.ts';
 import { unsupportedFields } from '../field-check.ts';
 import type { LoadBalancingPolicy } from '../load-balancing/host-picker.ts';
@@ -97,6 +98,7 @@ export function compileCluster(message: Cluster): ClusterConfig {
 		pool: {
 			connectTimeoutMs,
 			idleTimeoutMs: durationMs(common?.idleTimeout) ?? IDLE_TIMEOUT_DEFAULT_MS,
+			bufferLimitBytes: compileBufferLimit(message.perConnectionBufferLimitBytes, object),
 			connectionDurationMaxMs: durationMs(common?.maxConnectionDuration) ?? 0,
 			requestsPerConnectionMax: common?.maxRequestsPerConnection ?? message.maxRequestsPerConnection ?? 0,
 		},

@@ -38,7 +38,6 @@ export const CLUSTER_FIELDS: SupportedFields = {
 		'type',
 		'eds_cluster_config',
 		'connect_timeout',
-		// Buffers are bounded by weft's own watermark.
 		'per_connection_buffer_limit_bytes',
 		'lb_policy',
 		'load_balancing_policy',

@@ -27,6 +27,8 @@ export interface PoolSettings {
 	readonly connectTimeoutMs: number;
 	/** 0: idle connections are kept for ever. */
 	readonly idleTimeoutMs: number;
+	/** Buffered bytes of a connection beyond which its writer waits; null: the network's default. */
+	readonly bufferLimitBytes: number | null;
 	/** 0: no bound. */
 	readonly connectionDurationMaxMs: number;
 	/** 0: no bound. */

@@ -190,7 +190,9 @@ export class Http1Pool implements ConnectionPool, Http1ConnectionOwner {
 		this.host.counts.connections++;
 		this.host.counts.connectionsActive++;
 		const timeoutMs = settings.connectTimeoutMs;
-		connection.attach(network.connect({ address: this.host.address, timeoutMs, tls }, connection));
+		const socket = network.connect({ address: this.host.address, timeoutMs, tls }, connection);
+		if (settings.bufferLimitBytes !== null) socket.highWatermarkBytes = settings.bufferLimitBytes;
+		connection.attach(socket);
 	}
 
 	private failPending(error: WeftError): void {

@@ -29,7 +29,9 @@ export function connectTcp(host: UpstreamHost, handler: ConnectionHandler, conte
 		return new RefusedConnection(network, host.address, handler, poolOverflow('max_connections', clusterName));
 	}
 	const connection = new CountedConnection(host, handler, context);
-	connection.attach(network.connect({ address: host.address, timeoutMs: settings.connectTimeoutMs, tls }, connection));
+	const socket = network.connect({ address: host.address, timeoutMs: settings.connectTimeoutMs, tls }, connection);
+	if (settings.bufferLimitBytes !== null) socket.highWatermarkBytes = settings.bufferLimitBytes;
+	connection.attach(socket);
 	return connection;
 }
 
@@ -73,6 +75,14 @@ class CountedConnection implements Connection, ConnectionHandler {
 
 	get bufferedBytes(): number {
 		return this.socket.bufferedBytes;
+	}
+
+	get highWatermarkBytes(): number {
+		return this.socket.highWatermarkBytes;
+	}
+
+	set highWatermarkBytes(bytes: number) {
+		this.socket.highWatermarkBytes = bytes;
 	}
 
 	write(bytes: Uint8Array): boolean {
@@ -151,6 +161,7 @@ class RefusedConnection implements Connection {
 	readonly id = 0;
 	readonly tls = null;
 	readonly bufferedBytes = 0;
+	highWatermarkBytes = 0;
 	readonly local: Address = { kind: 'ip', host: '0.0.0.0', port: 0 };
 	private timer: Timer | null;
 

@@ -119,6 +119,7 @@ export class ActiveListener {
 			refuse(connection);
 			return;
 		}
+		if (config.bufferLimitBytes !== null) connection.highWatermarkBytes = config.bufferLimitBytes;
 		const taken: Taken = { chain, connection, destination, served: null };
 		this.connections.set(connection, taken);
 		this.stats.connectionsActive.inc();

@@ -8,6 +8,7 @@ import {
 import { type Address, formatAddress } from '../../net/network.ts';
 import { ConfigError } from '../../std/errors.ts';
 import { compileListenAddress } from '../address.ts';
+import { compileBufferLimit } from '../buffer-limit.ts';
 import { unsupportedFields } from '../field-check.ts';
 import type { NetworkFilterContext } from '../network-filters/network-filter-context.ts';
 import type { SecretManager } from '../tls/secret-manager.ts';
@@ -25,6 +26,8 @@ export interface ListenerConfig {
 	readonly defaultChain: FilterChain | null;
 	/** 0: the network's default. */
 	readonly backlog: number;
+	/** Buffered bytes of a connection beyond which its writer waits; null: the network's default. */
+	readonly bufferLimitBytes: number | null;
 	/** `envoy_listener_address` label: `127.0.0.1_80`. */
 	readonly statName: string;
 	readonly message: ListenerMessage;
@@ -63,11 +66,12 @@ export function compileListener(
 	if (message.filterChains.length === 0 && message.defaultFilterChain === undefined) {
 		throw new ConfigError({ object, field: 'filter_chains', expected: 'at least one filter chain' });
 	}
+	const bufferLimitBytes = compileBufferLimit(message.perConnectionBufferLimitBytes, object);
 	const context: NetworkFilterContext = {
 		...environment,
 		listenerName: message.name,
 		direction: directionOf(message.trafficDirection),
-		bufferLimitBytes: message.perConnectionBufferLimitBytes ?? BUFFER_LIMIT_BYTES_DEFAULT,
+		bufferLimitBytes: bufferLimitBytes ?? BUFFER_LIMIT_BYTES_DEFAULT,
 	};
 	const chains: FilterChain[] = [];
 	let defaultChain: FilterChain | null = null;
@@ -94,6 +98,7 @@ export function compileListener(
 		chains,
 		defaultChain,
 		backlog: message.tcpBacklogSize ?? 0,
+		bufferLimitBytes,
 		statName: message.statPrefix === '' ? formatAddress(address).replaceAll(':', '_') : message.statPrefix,
 		message,
 	};
