@@ -38,6 +38,7 @@ class MemoryConnection implements Connection {
 	readonly remote = ADDRESS;
 	readonly tls = null;
 	readonly bufferedBytes = 0;
+	highWatermarkBytes = 65_536;
 	handler: ConnectionHandler = NO_HANDLER;
 	writtenBytes = 0;
 	private readonly slab = new Uint8Array(16 * 1024);
