@@ -100,17 +100,18 @@ export class DiscoveryStream {
 		if (this.closed) return;
 		if (request.typeUrl === '') throw invalid('type_url is empty; an aggregated stream needs it');
 		this.view ??= this.open(request.node);
+		const names = sharedNames(this.view, request);
 		const subscription = this.subscription(request.typeUrl);
 		const acknowledgement =
 			this.variant === 'delta'
 				? subscription.onDelta({
-						subscribe: request.names,
+						subscribe: names,
 						unsubscribe: request.unsubscribe,
 						initialVersions: request.initialVersions,
 						nonce: request.nonce,
 						error: request.error,
 					})
-				: subscription.onStateOfTheWorld(request);
+				: subscription.onStateOfTheWorld({ ...request, names });
 		if (request.typeUrl === ENDPOINT_TYPE) for (const name of request.names) this.awaited.delete(name);
 		if (acknowledgement === 'nack') {
 			if (request.typeUrl === CLUSTER_TYPE) this.awaited.clear();
@@ -266,6 +267,11 @@ export class DiscoveryStream {
 		});
 		this.awaitTimer.restart(FOLLOW_TIMEOUT_MS);
 	}
+}
+
+/** What a thousand clients ask for is kept once: the names of what is there, instead of each client's own copies. */
+function sharedNames(view: NodeView, { typeUrl, names }: StreamRequest): readonly string[] {
+	return names.map((name) => view.get(typeUrl, name)?.name ?? name);
 }
 
 function invalid(message: string): WeftError {
