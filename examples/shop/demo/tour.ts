@@ -105,9 +105,9 @@ async function delay(mesh: DemoMesh, load: LoadObserver): Promise<Observation> {
 	const before = load.totals.failed;
 	const calm = (await load.ordersTake(() => true, 5000)) ?? 0;
 	await mesh.cli('apply', '--wait', '-f', manifest('payments-delay.yaml'));
-	const slow = await load.ordersTake((ms) => ms > calm + 300, 6000);
+	const slow = await load.ordersTake((ms) => ms > calm + 300, 10_000);
 	await mesh.cli('delete', '-f', manifest('payments-delay.yaml'));
-	const again = await load.ordersTake((ms) => ms < 300, 6000);
+	const again = await load.ordersTake((ms) => ms < calm + 200, 10_000);
 	const failed = load.totals.failed - before;
 	return {
 		ok: slow !== null && again !== null && failed === 0,
