@@ -20,11 +20,21 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args): pass
 http.server.ThreadingHTTPServer(('127.0.0.1', 8000), Quiet).serve_forever()
 `;
+const DATABASE = `
+import socketserver
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self): self.wfile.write(self.rfile.readline() * 2)
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(('127.0.0.1', 7000), Echo).serve_forever()
+`;
 const CLIENT = `
-import time, urllib.request
+import socket, time, urllib.request
 while True:
-    try: print(urllib.request.urlopen('http://web:8000/', timeout=5).read().decode(), flush=True)
-    except OSError as e: print('not yet', e, flush=True)
+    try:
+        with socket.create_connection(('db', 7000), 5) as db:
+            db.sendall(b'hello' + bytes([10])); assert len(db.recv(100)) == 12
+        print(urllib.request.urlopen('http://web:8000/', timeout=5).read().decode(), flush=True)
+    except (OSError, AssertionError) as e: print('not yet', e, flush=True)
     time.sleep(0.2)
 `;
 
@@ -45,6 +55,7 @@ describeWithPeers(['prometheus', 'promtool', 'python3'], 'Prometheus', () => {
 		api = (await up.says(/http:\/\/(127\.0\.0\.1:\d+)/))[1]!;
 		// Transparent or not, each has its own 127.0.0.1 or its own addresses.
 		weft('run', '--data', data, '--service', 'web', '--port', '8000', '--', 'python3', '-c', SERVER);
+		weft('run', '--data', data, '--service', 'db', '--tcp-port', '7000', '--', 'python3', '-c', DATABASE);
 		const client = weft('run', '--data', data, '--service', 'client', '--', 'python3', '-c', CLIENT);
 		await client.says(/^ok$/m);
 	}, LIMIT_MS);
@@ -84,7 +95,7 @@ describeWithPeers(['prometheus', 'promtool', 'python3'], 'Prometheus', () => {
 		const targets = (await (await fetch(`http://${api}/weft/v1/prometheus/targets`)).json()) as {
 			labels: Record<string, string>;
 		}[];
-		expect(targets.map(({ labels }) => labels.app).sort()).toEqual(['client', 'web']);
+		expect(targets.map(({ labels }) => labels.app).sort()).toEqual(['client', 'db', 'web']);
 		for (const { labels } of targets) {
 			// Envoy's and Istio's names are what they are.
 			const advice = await complaints(labels.__metrics_path__!);
@@ -107,11 +118,16 @@ describeWithPeers(['prometheus', 'promtool', 'python3'], 'Prometheus', () => {
 				'all targets are up',
 				async () => {
 					const found = await query(address, 'up == 1');
-					return found.length === 3 && found;
+					return found.length === 4 && found;
 				},
 				30_000,
 			);
-			expect(up.map(({ metric }) => metric.app ?? metric.job).sort()).toEqual(['client', 'web', 'weft-control-plane']);
+			expect(up.map(({ metric }) => metric.app ?? metric.job).sort()).toEqual([
+				'client',
+				'db',
+				'web',
+				'weft-control-plane',
+			]);
 			const promql = 'istio_requests_total{destination_service_name="web", response_code="200"} > 0';
 			const requests = await eventually('both ends count requests', async () => {
 				const found = await query(address, promql);
@@ -121,7 +137,17 @@ describeWithPeers(['prometheus', 'promtool', 'python3'], 'Prometheus', () => {
 				['destination', 'web', 'client'],
 				['source', 'client', 'client'],
 			]);
-			expect((await query(address, 'weft_sidecars_connected{agent="weft"}'))[0]?.value).toBe('2');
+			expect((await query(address, 'weft_sidecars_connected{agent="weft"}'))[0]?.value).toBe('3');
+			const connections = await eventually('both ends count TCP connections', async () => {
+				const found = await query(address, 'istio_tcp_connections_closed_total{destination_service_name="db"} > 0');
+				return found.length === 2 && found;
+			});
+			const principal = expect.stringMatching(/^spiffe:\/\/.*\/ns\/default\/sa\/client$/);
+			for (const { metric } of connections) {
+				expect(metric).toMatchObject({ request_protocol: 'tcp', source_principal: principal, destination_app: 'db' });
+			}
+			const policies = connections.map(({ metric }) => `${metric.reporter} ${metric.connection_security_policy}`);
+			expect(policies.sort()).toEqual(['destination mutual_tls', 'source unknown']);
 		},
 		LIMIT_MS,
 	);
