@@ -62,7 +62,10 @@ export class Faults {
 		const { mesh } = this;
 		mesh.management.unreachable = false;
 		mesh.phantoms = [];
+		mesh.healthChecks = false;
+		mesh.tight = false;
 		for (const host of mesh.hosts) {
+			mesh.setInboundCluster(host);
 			host.program.idleCloseMs = 0;
 			// Also those that hang since something was lost.
 			mesh.network.unsilence(host.address);

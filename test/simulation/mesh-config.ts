@@ -162,7 +162,14 @@ export interface ClusterKnobs {
 	readonly policy: 'LEAST_REQUEST' | 'ROUND_ROBIN';
 	/** 0: any number. */
 	readonly requestsPerConnectionMax: number;
+	/** Connections, requests and requests that wait, each; null: any number. */
+	readonly limit: number | null;
+	/** `HEALTH_PATH` is asked for that often; null: hosts are not checked. */
+	readonly healthCheckMs: number | null;
 }
+
+/** The program answers 200. */
+export const HEALTH_PATH = '/healthz';
 
 export function outboundCluster(name: 'a' | 'b', serverAccount: string, knobs: ClusterKnobs): Uint8Array {
 	const tls = {
@@ -244,17 +251,13 @@ export function brokenResources(): {
 }
 
 function common(name: string, knobs: ClusterKnobs): JsonObject {
-	const unlimited = 0xffff_ffff;
-	const limits = {
-		max_connections: unlimited,
-		max_pending_requests: unlimited,
-		max_requests: unlimited,
-		max_retries: unlimited,
-	};
+	const most = knobs.limit ?? 0xffff_ffff;
+	const limits = { max_connections: most, max_pending_requests: most, max_requests: most, max_retries: most };
 	return {
 		name,
 		connect_timeout: seconds(knobs.connectTimeoutMs),
 		circuit_breakers: { thresholds: [limits] },
+		...(knobs.healthCheckMs === null ? {} : { health_checks: [healthCheck(knobs.healthCheckMs)] }),
 		...(knobs.requestsPerConnectionMax > 0
 			? {
 					typed_extension_protocol_options: {
@@ -266,6 +269,16 @@ function common(name: string, knobs: ClusterKnobs): JsonObject {
 					},
 				}
 			: {}),
+	};
+}
+
+function healthCheck(intervalMs: number): JsonObject {
+	return {
+		timeout: seconds(intervalMs / 2),
+		interval: seconds(intervalMs),
+		unhealthy_threshold: 2,
+		healthy_threshold: 1,
+		http_health_check: { path: HEALTH_PATH },
 	};
 }
 

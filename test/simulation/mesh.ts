@@ -56,6 +56,10 @@ export class Mesh {
 	/** Endpoints where nobody is. */
 	phantoms: IpAddress[] = [];
 	readonly members: Record<ClusterName, Set<MeshHost>> = { a: new Set(), b: new Set() };
+	/** Outbound clusters check their hosts. */
+	healthChecks: boolean;
+	/** Routes have timeouts, few retries; circuit breakers are set low, now and then. */
+	tight: boolean;
 	private readonly identities = new Map<string, SimulatedIdentity>();
 	private generation = 0;
 	private roots: readonly number[] = [0];
@@ -67,6 +71,8 @@ export class Mesh {
 		private readonly certificates: Certificates,
 		readonly options: MeshOptions,
 	) {
+		this.healthChecks = random.next() < 0.3;
+		this.tight = options.rough;
 		this.management = new ManagementServer(network.clock, new SeededRandom(options.seed));
 		for (const account of [CALLER_ACCOUNT, PROGRAM_ACCOUNT]) {
 			this.identities.set(account, new SimulatedIdentity(this.identity(account)));
@@ -107,6 +113,14 @@ export class Mesh {
 		return this.sidecars().every((sidecar) => sidecar.life.proxy.isReady);
 	}
 
+	/** Hosts serve, and outbound sidecars listen, maybe without routes yet. */
+	get isOpen(): boolean {
+		return (
+			this.hosts.every((host) => host.sidecar.life.proxy.isReady) &&
+			this.outbound.every(({ life }) => life.proxy.listeners.addressOf(OUTBOUND_LISTENER) !== null)
+		);
+	}
+
 	get inSync(): boolean {
 		const { management } = this;
 		return this.isReady && management.openStreams === this.sidecars().length && management.inSync;
@@ -124,7 +138,7 @@ export class Mesh {
 	// ---- what the management server says
 
 	setRoutes(a: readonly [number, number], b: readonly [number, number]): void {
-		const { rough } = this.options;
+		const rough = this.tight;
 		const { random } = this;
 		const knobs: RouteKnobs = {
 			weights: { a, b },
@@ -144,7 +158,7 @@ export class Mesh {
 	}
 
 	setCluster(name: ClusterName): void {
-		const value = outboundCluster(name, PROGRAM_ACCOUNT, this.clusterKnobs());
+		const value = outboundCluster(name, PROGRAM_ACCOUNT, this.clusterKnobs(this.healthChecks));
 		for (const { nodeId } of this.outbound) {
 			this.management.set(nodeId, CLUSTER_TYPE, name, value, [{ typeUrl: ENDPOINT_TYPE, name }]);
 		}
@@ -214,10 +228,12 @@ export class Mesh {
 		};
 	}
 
-	private clusterKnobs(): ClusterKnobs {
+	private clusterKnobs(healthChecks = false): ClusterKnobs {
 		const { random } = this;
 		return {
 			connectTimeoutMs: 500 + random.below(1500),
+			limit: this.tight && random.next() < 0.3 ? 1 + random.below(6) : null,
+			healthCheckMs: healthChecks ? 100 + random.below(400) : null,
 			policy: random.next() < 0.5 ? 'LEAST_REQUEST' : 'ROUND_ROBIN',
 			requestsPerConnectionMax: random.next() < 0.2 ? 1 + random.below(10) : 0,
 		};

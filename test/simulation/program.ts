@@ -6,6 +6,7 @@ import type { SimulatedNetwork } from '../../src/net/simulated-network.ts';
 import type { SeededRandom } from '../../src/std/random.ts';
 import { PAUSES_MAX } from './caller.ts';
 import type { Ledger } from './ledger.ts';
+import { HEALTH_PATH } from './mesh-config.ts';
 import { MessageError, type MessageEvents, type MessageHead, MessageReader } from './message-reader.ts';
 import { isPayload, payload } from './payload.ts';
 import { isBodiless, type RequestPlan } from './plan.ts';
@@ -88,6 +89,10 @@ class ProgramConnection implements MessageEvents {
 
 	onHead(head: MessageHead): void {
 		const { ledger } = this.program;
+		if (head.startLine === `GET ${HEALTH_PATH} HTTP/1.1`) {
+			this.writeText('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n');
+			return;
+		}
 		const id = Number(head.fields.get('x-sim-id'));
 		const plan = ledger.plan(id);
 		if (plan === undefined) {

@@ -21,6 +21,17 @@ export function checkNumbers(life: Life, report: (violation: string) => void): v
 	)) {
 		report(`${life.name}: all requests are over, ${gauge}`);
 	}
+	for (const { name, breakers, hosts } of clusters(life)) {
+		const counts = {
+			requests: breakers.requests.count,
+			pending: breakers.pendingRequests.count,
+			retries: breakers.retries.count,
+			'of hosts': hosts.reduce((sum, host) => sum + host.activeRequests, 0),
+		};
+		for (const [what, count] of Object.entries(counts)) {
+			if (count !== 0) report(`${life.name}: all requests are over, ${count} ${what} of cluster ${name} are counted`);
+		}
+	}
 	const protocolErrors = life.metric('envoy_http_downstream_cx_protocol_error');
 	if (protocolErrors > 0) report(`${life.name}: ${protocolErrors} downstream protocol errors, and nobody made any`);
 }
@@ -36,7 +47,22 @@ export function checkLeftovers(life: Life, report: (violation: string) => void):
 	const opened = life.metric('envoy_listener_downstream_cx_total');
 	const destroyed = life.metric('envoy_listener_downstream_cx_destroy');
 	if (opened !== destroyed) report(`${life.name}: ${opened} connections accepted, ${destroyed} closed`);
+	for (const { name, breakers, hosts } of clusters(life)) {
+		const ofHosts = hosts.reduce((sum, host) => sum + host.counts.connectionsActive, 0);
+		const counted = breakers.connections.count;
+		if (counted !== 0 || ofHosts !== 0) {
+			report(`${life.name}: all is closed, cluster ${name} counts ${counted} connections, its hosts ${ofHosts}`);
+		}
+	}
 	if (life.proxy.listeners.connectionCount() !== 0) {
 		report(`${life.name}: listeners count ${life.proxy.listeners.connectionCount()} connections`);
 	}
+}
+
+function clusters(life: Life) {
+	return [...life.proxy.clusters.all()].map((cluster) => ({
+		name: cluster.name,
+		breakers: cluster.breakers,
+		hosts: [...cluster.hosts()],
+	}));
 }

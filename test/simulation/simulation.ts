@@ -37,6 +37,9 @@ export interface SimulationResult {
 
 const MODES: readonly Mode[] = ['calm', 'retry-safe', 'rough'];
 const PROBES = 12;
+const LAST_REQUESTS = 10;
+/** By then all that was sent has arrived. */
+const ARRIVED_MS = 40;
 /** Every request has an outcome this long after the last one began. */
 const PATIENCE_MS = 120_000;
 /** Longer than any idle timeout. */
@@ -68,6 +71,9 @@ class Run {
 	private readonly callers: Caller[];
 	private readonly plans: RequestPlan[];
 	private readonly probes: RequestPlan[];
+	/** Under way when the outbound sidecars drain. */
+	private readonly lastRequests: RequestPlan[];
+	private readonly startsEarly: boolean;
 	private readonly faults: Faults;
 
 	constructor(
@@ -102,7 +108,13 @@ class Run {
 			method: 'GET',
 			requestBytes: 0,
 		}));
-		this.ledger = new Ledger([...this.plans, ...this.probes], () => this.clock.nowMs());
+		this.lastRequests = drawPlans(random, { ...calm, requests: LAST_REQUESTS, bodyBytesMax: 50_000 }).map((plan) => ({
+			...plan,
+			id: plan.id + 2000,
+			abortAfterMs: null,
+		}));
+		this.startsEarly = random.next() < 0.3;
+		this.ledger = new Ledger([...this.plans, ...this.probes, ...this.lastRequests], () => this.clock.nowMs());
 		this.mesh = new Mesh(this.network, random, this.ledger, certificates, {
 			hosts: 2 + random.below(3),
 			callers: callerCount,
@@ -119,11 +131,13 @@ class Run {
 		const { clock, ledger, mesh, plans, probes, faults } = this;
 		try {
 			mesh.start();
-			if (!this.runUntil(() => mesh.isReady, 60_000)) this.fail('the mesh did not become ready');
+			const isReady = (): boolean => (this.startsEarly ? mesh.isOpen : mesh.isReady);
+			if (!this.runUntil(isReady, 60_000)) this.fail('the mesh did not become ready');
 			faults.schedule();
 			for (const plan of plans) clock.after(plan.startMs, () => this.callers[plan.client]!.send(plan));
+			const later = probes.length + this.lastRequests.length;
 			const lastMs = Math.max(...plans.map((plan) => plan.startMs), faults.lastMs);
-			this.runUntil(() => ledger.unfinished === probes.length && faults.over, lastMs + PATIENCE_MS);
+			this.runUntil(() => ledger.unfinished === later && faults.over, lastMs + PATIENCE_MS);
 			for (const { plan } of ledger.withOutcome(null)) {
 				if (plan.id <= plans.length) this.fail(`request ${plan.id} has no outcome: ${JSON.stringify(plan)}`);
 			}
@@ -131,7 +145,8 @@ class Run {
 			faults.mend();
 			if (!this.runUntil(() => mesh.inSync, 30_000)) this.fail('the proxies are not in sync after all was mended');
 			for (const plan of probes) clock.after(plan.startMs / 10, () => this.callers[plan.client]!.send(plan));
-			this.runUntil(() => ledger.unfinished === 0, PATIENCE_MS);
+			this.runUntil(() => ledger.unfinished === this.lastRequests.length, PATIENCE_MS);
+			this.drainOutbound();
 			this.checkOutcomes();
 			this.settle();
 		} catch (error) {
@@ -145,6 +160,22 @@ class Run {
 			outcomes: ledger.countOutcomes(),
 			steps: clock.steps,
 		};
+	}
+
+	/** What is under way ends well, and the proxies know when it has. */
+	private drainOutbound(): void {
+		const { mesh, callers, ledger } = this;
+		for (const plan of this.lastRequests) callers[plan.client]!.send(plan);
+		this.runFor(ARRIVED_MS);
+		let drained = false;
+		void Promise.all(mesh.outbound.map(({ life }) => life.proxy.drain(PATIENCE_MS / 2))).then(() => {
+			drained = true;
+		});
+		if (!this.runUntil(() => drained && ledger.unfinished === 0, PATIENCE_MS)) this.fail('the proxies do not drain');
+		for (const { life } of mesh.outbound) {
+			const count = life.proxy.listeners.connectionCount();
+			if (count > 0) this.fail(`${life.name} has drained and holds ${count} connections`);
+		}
 	}
 
 	private settle(): void {
