@@ -3,11 +3,11 @@
 
 import { getHeaderJoined, type HeaderList, hasHeader, removeHeader, setHeader } from '../../http/headers.ts';
 import type { RequestHead } from '../../http/stream.ts';
-import type { Random } from '../../std/random.ts';
 import type { Exchange } from '../http-filters/exchange.ts';
 import { forwardClientCertificate } from './client-certificate-header.ts';
 import type { HttpSettings } from './http-settings.ts';
 import { normalizedPath, withMergedSlashes } from './normalize-path.ts';
+import { requestId } from './request-id.ts';
 
 export interface RefusedRequest {
 	readonly status: number;
@@ -148,25 +148,6 @@ function removeInternalHeaders(headers: HeaderList, edge: boolean): void {
 			removeHeader(headers, name);
 		} else i += 2;
 	}
-}
-
-const HEX_BYTES: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
-
-/** A version 4 UUID (RFC 9562) of the proxy's own randomness: unique, not secret. */
-function requestId(random: Random): string {
-	const a = random.below(0x1_0000_0000);
-	const b = random.below(0x1_0000_0000);
-	const c = random.below(0x1_0000_0000);
-	const d = random.below(0x1_0000_0000);
-	return (
-		`${hexByte(a, 24)}${hexByte(a, 16)}${hexByte(a, 8)}${hexByte(a, 0)}-${hexByte(b, 24)}${hexByte(b, 16)}-` +
-		`${HEX_BYTES[0x40 | ((b >>> 8) & 0x0f)]!}${hexByte(b, 0)}-${HEX_BYTES[0x80 | ((c >>> 24) & 0x3f)]!}${hexByte(c, 16)}-` +
-		`${hexByte(c, 8)}${hexByte(c, 0)}${hexByte(d, 24)}${hexByte(d, 16)}${hexByte(d, 8)}${hexByte(d, 0)}`
-	);
-}
-
-function hexByte(word: number, shift: number): string {
-	return HEX_BYTES[(word >>> shift) & 0xff]!;
 }
 
 function stripPort(exchange: Exchange, any: boolean): void {
