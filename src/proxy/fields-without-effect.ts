@@ -32,6 +32,9 @@ export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 	'envoy.config.core.v3.ConfigSource.resource_api_version': VERSION,
 	'envoy.config.core.v3.Http1ProtocolOptions.enable_trailers': 'trailers always pass: as with true',
 	'envoy.config.core.v3.Http1ProtocolOptions.use_balsa_parser': "which of Envoy's parsers reads; weft has its own",
+	'envoy.config.core.v3.Http2ProtocolOptions.override_stream_error_on_invalid_http_message':
+		'a malformed message ends its stream and nothing else: as with true',
+	'envoy.config.core.v3.Http2ProtocolOptions.use_oghttp2_codec': "which of Envoy's codecs reads; weft has its own",
 	'envoy.config.core.v3.RuntimeDouble.runtime_key': RUNTIME,
 	'envoy.config.core.v3.RuntimeFractionalPercent.runtime_key': RUNTIME,
 	'envoy.config.core.v3.SocketAddress.ipv4_compat': 'a listener on [::] takes IPv4 too: as with true',
@@ -56,17 +59,11 @@ export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 		'a connection that weft closes is closed at once',
 	'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.drain_timeout':
 		'connections that drain are closed after the request under way; Envoy spreads that over time',
-	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.disable_stateful_session_resumption':
-		'forbids what weft does not do',
-	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.disable_stateless_session_resumption':
-		'forbids what weft does not do',
 	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.full_scan_certs_on_sni_mismatch':
 		'there is one certificate, which is always shown: as with true',
 	'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.enforce_rsa_key_usage': "BoringSSL's own rule holds",
 	'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.max_session_keys':
-		'sessions are not resumed: as with 0',
-	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.use_downstream_protocol_config':
-		'both sides speak HTTP/1.1; options of HTTP/2 are refused',
+		'no session to an upstream is resumed: as with 0',
 	'envoy.type.matcher.v3.RegexMatcher.GoogleRE2.max_program_size': 'every pattern is matched in linear time',
 	'envoy.type.matcher.v3.RegexMatcher.google_re2': 'the only engine there is',
 };

@@ -139,6 +139,8 @@ describe('secrets in the context', () => {
 	test.each([
 		['require_sni', { common_tls_context: {}, require_sni: true }],
 		['crl', { common_tls_context: { validation_context: { crl: { inline_string: 'x' } } } }],
+		['disable_stateless_session_resumption', { disable_stateless_session_resumption: true }],
+		['disable_stateful_session_resumption', { disable_stateful_session_resumption: true }],
 		['cipher_suites', { common_tls_context: { tls_params: { cipher_suites: ['X'] } } }],
 	])('what is not supported is refused: %s', (field, json) => {
 		const { secrets } = setUp();

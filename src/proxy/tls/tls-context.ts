@@ -49,6 +49,7 @@ export function compileDownstreamTls(
 	field: string,
 ): CompiledDownstreamTls {
 	refuseUnsupported(unsupportedFields(DownstreamTlsContextSchema, config, TLS_FIELDS, object, field));
+	refuseResumptionSwitches(config, object, field);
 	const requireClientCertificate = config.requireClientCertificate === true;
 	const at = `${field}.common_tls_context`;
 	const common = new CommonContext(config.commonTlsContext, secrets, object, at);
@@ -73,6 +74,24 @@ export function compileDownstreamTls(
 		alpn: common.alpn,
 		minVersion: common.minVersion,
 	}));
+}
+
+/** Sessions are resumed by tickets, whose peers are checked anew each time; nothing here can switch that off. */
+function refuseResumptionSwitches(config: DownstreamTlsContext, object: string, field: string): void {
+	const keys = config.sessionTicketKeysType;
+	const switches = {
+		disable_stateless_session_resumption: keys.case === 'disableStatelessSessionResumption' && keys.value,
+		disable_stateful_session_resumption: config.disableStatefulSessionResumption,
+	};
+	for (const [name, isOn] of Object.entries(switches)) {
+		if (!isOn) continue;
+		throw new ConfigError({
+			object,
+			field: `${field}.${name}`,
+			found: 'true',
+			expected: 'false: sessions may be resumed',
+		});
+	}
 }
 
 /** @throws ConfigError. `object` names the cluster in messages, `field` the place of the context in it. */

@@ -9,7 +9,7 @@ export const TLS_FIELDS: SupportedFields = {
 	[`${TLS}.DownstreamTlsContext`]: [
 		'common_tls_context',
 		'require_client_certificate',
-		// Sessions are not resumed from tickets of ours to others; these only forbid what weft does not do.
+		// Only false: tickets are given out.
 		'disable_stateless_session_resumption',
 		'disable_stateful_session_resumption',
 		'full_scan_certs_on_sni_mismatch',
