@@ -3,7 +3,7 @@
 //  - whatever it is given, it answers with a bootstrap or a ConfigError, in bounded time;
 //  - the same configuration in JSON and in YAML is the same bootstrap;
 //  - load(serialize(x)) = x;
-//  - to merge nothing over it changes nothing.
+//  - to merge nothing over it changes nothing, to merge a cluster adds it.
 
 import { toJson } from '@bufbuild/protobuf';
 import { stringify } from 'yaml';
@@ -92,15 +92,25 @@ export const bootstrapLoader: FuzzTarget = {
 		const value = mutated(random, GOOD, 0.02);
 		const json = JSON.stringify(value);
 		const loaded = load(json);
+		const what = random.below(4);
 		// What YAML cannot say of a string as JSON can is no matter here.
-		if (!/[\0\ufeff\ud800-\udfff]|\\[u0]/.test(json)) {
+		if (what === 0 && !/[\0\ufeff\ud800-\udfff]|\\[u0]/.test(json)) {
 			same(shown(load(stringify(value))), shown(loaded), 'YAML and JSON differ', json);
 		}
-		if (typeof loaded !== 'string') {
+		if (what === 1 && typeof loaded !== 'string') {
 			const written = JSON.stringify(toJson(BootstrapSchema, loaded, { registry: typeRegistry }));
 			same(shown(load(written)), shown(loaded), 'written and loaded again it differs', json);
-			same(shown(load(mergeBootstrapText(json, '{}', 'fuzz'))), shown(loaded), 'merged with nothing it differs', json);
 		}
+		if (what === 2 && typeof loaded !== 'string') {
+			same(shown(load(mergeBootstrapText(json, '{}', 'fuzz'))), shown(loaded), 'merged with nothing it differs', json);
+			const over = { static_resources: { clusters: [staticCluster('added', [1])] } };
+			const more = load(mergeBootstrapText(json, JSON.stringify(over), 'fuzz'));
+			if (typeof more === 'string') fail('merged with another cluster it is refused', json);
+			const clusters = loaded.staticResources?.clusters.map((cluster) => cluster.name) ?? [];
+			const names = more.staticResources?.clusters.map((cluster) => cluster.name);
+			same(names, [...clusters, 'added'], 'merged with another cluster it has others', json);
+		}
+		if (what < 3) return;
 		const texts = [json, stringify(GOOD), 'a: &a [1]\nb: *a\n'];
 		const broken = grow(random, texts, SPICE, 1);
 		load(broken);

@@ -3,7 +3,11 @@
 //
 //   scripts/bun test/fuzz/main.ts TARGET [SECONDS, default 60] [SEED]
 
+import type { Http1Limits } from '../../src/http1/limits.ts';
 import { type Random, SeededRandom } from '../../src/std/random.ts';
+
+/** For what is written anew: framing of our own may come on top of fields that just fitted. */
+export const ROOMIER: Partial<Http1Limits> = { headersMax: 104, headerBytesMax: 61 * 1024 };
 
 export interface FuzzTarget {
 	readonly name: string;

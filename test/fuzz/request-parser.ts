@@ -10,7 +10,7 @@ import type { HeaderList } from '../../src/http/headers.ts';
 import { ClientPeer, Heard, latin1, ServerPeer } from '../../src/http1/testing.ts';
 import type { Random } from '../../src/std/random.ts';
 import { type ReadRequest, readRequests, values } from '../support/strict-reader.ts';
-import { cutAtRandom, type FuzzTarget, fail, grow, same } from './fuzz.ts';
+import { cutAtRandom, type FuzzTarget, fail, grow, ROOMIER, same } from './fuzz.ts';
 import { REQUEST_INPUTS, SPICE } from './http1-inputs.ts';
 
 const DEFAULT_HOST = 'old.example';
@@ -83,7 +83,7 @@ function writtenAnew(request: Heard, input: string): void {
 	const read = readRequests(written);
 	if (read.requests.length !== 1 || read.rest !== 'nothing')
 		fail(`written anew it is ${JSON.stringify(written)}`, input);
-	const server = new ServerPeer({ scheme: head.scheme === 'https' ? 'https' : 'http' });
+	const server = new ServerPeer({ ...ROOMIER, scheme: head.scheme === 'https' ? 'https' : 'http' });
 	server.receive(written);
 	if (server.error !== null) fail(`written anew it is refused: ${server.error.code}`, input);
 	same(server.requests.length, 1, 'requests, written anew', input);

@@ -7,10 +7,11 @@
 //  - a connection on which something else came than that response is not used again.
 
 import type { HeaderList } from '../../src/http/headers.ts';
+import type { Http1Limits } from '../../src/http1/limits.ts';
 import { ClientPeer, getRequest, Heard, latin1, ServerPeer } from '../../src/http1/testing.ts';
 import type { Random } from '../../src/std/random.ts';
 import { readResponse } from '../support/strict-reader.ts';
-import { cutAtRandom, type FuzzTarget, fail, grow, pick, same } from './fuzz.ts';
+import { cutAtRandom, type FuzzTarget, fail, grow, pick, ROOMIER, same } from './fuzz.ts';
 import { RESPONSE_INPUTS, SPICE } from './http1-inputs.ts';
 
 const RAWS = RESPONSE_INPUTS.map((one) => one.raw);
@@ -46,8 +47,8 @@ export const responseParser: FuzzTarget = {
 	},
 };
 
-function receive(parts: readonly Uint8Array[], method: string): Received {
-	const peer = new ClientPeer();
+function receive(parts: readonly Uint8Array[], method: string, limits: Partial<Http1Limits> = {}): Received {
+	const peer = new ClientPeer(limits);
 	const heard = new Heard();
 	peer.codec.newStream(heard).writeHead({ ...getRequest(), method }, true);
 	for (const part of parts) peer.receive(part);
@@ -84,7 +85,7 @@ function writtenAnew(heard: Heard, method: string, input: string): void {
 		if (trailers.length > 0) stream.writeTrailers(trailers);
 	});
 	server.receive(`${method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n`);
-	const again = receive([latin1(server.transport.written)], method);
+	const again = receive([latin1(server.transport.written)], method, ROOMIER);
 	if (!again.reusable) fail(`written anew it is ${JSON.stringify(server.transport.written)}`, input);
 	same([again.heard.response.status, again.heard.body], [status, heard.body], 'written anew it differs', input);
 	same(again.heard.informational.length, heard.informational.length, 'informational responses, written anew', input);
