@@ -2,6 +2,7 @@
 
 import { readFileSync, writeSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { ExitError } from '../app/exit-error.ts';
 import { InertNetwork } from '../app/inert-network.ts';
 import { loadAdsTransport, startProxy } from '../app/proxy.ts';
 import { type FromSidecar, SUPERVISION_DESCRIPTOR, WordReader } from '../app/run/supervision-line.ts';
@@ -11,11 +12,12 @@ import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap
 import { BunNetwork } from '../net/bun-network.ts';
 import { TimerWheel } from '../net/timer-wheel.ts';
 import { mergeBootstrapText, parseBootstrap } from '../proxy/bootstrap.ts';
-import { ConfigError, type WeftError } from '../std/errors.ts';
+import type { WeftError } from '../std/errors.ts';
 import { LOG_LEVELS, Logger, type LogLevel, logSink } from '../std/log.ts';
 import { systemRandom } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
 import { endWith } from './end-with.ts';
+import { EXIT_INVALID } from './exit-codes.ts';
 import { WEFT_VERSION } from './weft-version.ts';
 
 interface Flags {
@@ -191,11 +193,11 @@ function tell(word: FromSidecar): void {
 	}
 }
 
-/** @throws ConfigError */
+/** @throws ConfigError, ExitError */
 function readBootstrap(flags: Flags): Bootstrap {
 	const { configPath, configYaml } = flags;
 	if (configPath === undefined && configYaml === undefined) {
-		throw new ConfigError({ object: 'weft proxy', field: '', expected: 'a bootstrap: -c FILE or --config-yaml TEXT' });
+		throw new ExitError(EXIT_INVALID, 'a bootstrap is needed: -c FILE or --config-yaml TEXT');
 	}
 	const object = configPath === undefined ? '--config-yaml' : `bootstrap ${configPath}`;
 	let text = configPath === undefined ? configYaml! : readText(configPath, object);
@@ -212,8 +214,10 @@ function readText(path: string, object: string): string {
 	try {
 		return readFileSync(path, 'utf8');
 	} catch (error) {
-		const found = String((error as NodeJS.ErrnoException).code);
-		throw new ConfigError({ object, field: '', found, expected: 'a file that can be read' });
+		const { code, message } = error as NodeJS.ErrnoException;
+		const why =
+			{ ENOENT: 'no such file', EISDIR: 'is a directory', EACCES: 'permission denied' }[code ?? ''] ?? message;
+		throw new ExitError(EXIT_INVALID, `${object}: ${why}`);
 	}
 }
 

@@ -5,7 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 
 import { dataDirectory, dataPaths } from '../app/data-directory.ts';
 import { ExitError } from '../app/exit-error.ts';
-import { SERVICE_ACCOUNT_NAME, WORKLOAD_LABEL } from '../app/names.ts';
+import { SERVICE_ACCOUNT_NAME, SERVICE_NAME, WORKLOAD_LABEL } from '../app/names.ts';
 import type { RunOptions } from '../app/run/run-options.ts';
 import { runProgram } from '../app/run/run-program.ts';
 import { findCommand } from '../app/run/tools.ts';
@@ -68,7 +68,7 @@ export function register(program: Command): void {
 		.description('start a program with a sidecar of the mesh')
 		.passThroughOptions()
 		.argument('<command...>', 'the program and its arguments, after --')
-		.requiredOption('--service <name>', 'the service that it is an instance of', label)
+		.requiredOption('--service <name>', 'the service that it is an instance of', serviceName)
 		.option('--version <version>', 'its version', version, 'v1')
 		.option('--port <port>', 'a port on which it serves HTTP (may be given again)', collect(port))
 		.option('--tcp-port <port>', 'a port on which it serves another protocol (may be given again)', collect(port))
@@ -138,7 +138,7 @@ export function runOptions(flags: Flags, command: readonly string[]): RunOptions
 	if (checked && first === undefined) throw new ExitError(EXIT_INVALID, 'a health check needs --port or --tcp-port');
 	if (flags.healthHttp !== undefined && !flags.healthHttp.startsWith('/')) {
 		throw new ExitError(
-			1,
+			EXIT_INVALID,
 			`--health-http: found ${JSON.stringify(flags.healthHttp)}, expected a path that begins with /`,
 		);
 	}
@@ -185,6 +185,13 @@ function collect<T>(parse: (text: string) => T): (text: string, before?: readonl
 function label(text: string): string {
 	if (WORKLOAD_LABEL.test(text)) return text;
 	throw new InvalidArgumentError('Expected lower-case letters, digits and "-", at most 63.');
+}
+
+function serviceName(text: string): string {
+	if (SERVICE_NAME.test(text)) return text;
+	throw new InvalidArgumentError(
+		'Expected lower-case letters, digits and "-", at most 63, beginning with a letter and not ending with "-".',
+	);
 }
 
 function account(text: string): string {

@@ -72,6 +72,12 @@ describe('parseBootstrap', () => {
 		expect(errorsOf('')[0]).toContain('expected');
 	});
 
+	test('of fields that exclude each other, that of the second text stays', () => {
+		const base = 'admin: {address: {socketAddress: {address: 127.0.0.1, port_value: 1}}}';
+		const text = mergeBootstrapText(base, '{admin: {address: {pipe: {path: /run/admin}}}}', 'b');
+		expect(parseBootstrap(text, 'b').admin?.address?.address).toMatchObject({ case: 'pipe' });
+	});
+
 	test('a second text is merged over it', () => {
 		const text = mergeBootstrapText('node: {id: a, cluster: c}\nstats_sinks: []', '{node: {id: b}}', 'b');
 		expect(JSON.parse(text)).toEqual({ node: { id: 'b', cluster: 'c' }, stats_sinks: [] });

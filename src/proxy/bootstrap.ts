@@ -2,7 +2,7 @@
 // takes. An unknown field, an unknown @type or a wrong value is a ConfigError with the path of the
 // field; what weft does not support is one as well.
 
-import { fromJson, type JsonValue } from '@bufbuild/protobuf';
+import { type DescMessage, fromJson, type JsonValue } from '@bufbuild/protobuf';
 import { LineCounter, parseAllDocuments } from 'yaml';
 import { type Bootstrap, BootstrapSchema } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
 import { ConfigError, errorMessage } from '../std/errors.ts';
@@ -37,12 +37,12 @@ export function parseBootstrap(text: string, object: string): Bootstrap {
 }
 
 /**
- * `overrides` (YAML or JSON, `--config-yaml`) is merged over the bootstrap: objects by field, lists appended,
- * as Envoy merges protobuf messages. @throws ConfigError
+ * `overrides` (YAML or JSON, `--config-yaml`) is merged over the bootstrap: objects by field, lists appended, and
+ * of fields that exclude each other (`socket_address`, `pipe`) the later stays, as Envoy merges protobuf messages. @throws ConfigError
  */
 export function mergeBootstrapText(text: string, overrides: string, object: string): string {
 	const base = parseYamlOrJson(text, object);
-	return JSON.stringify(merged(base, parseYamlOrJson(overrides, '--config-yaml')));
+	return JSON.stringify(merged(base, parseYamlOrJson(overrides, '--config-yaml'), BootstrapSchema));
 }
 
 /** JSON is YAML. Aliases are bounded by the library, documents must be one. */
@@ -74,13 +74,21 @@ function parseYamlOrJson(text: string, object: string): JsonValue {
 	return value as JsonValue;
 }
 
-function merged(base: JsonValue, over: JsonValue): JsonValue {
+/** `schema`: of what both are; null where it is not known (in an Any, a map). */
+function merged(base: JsonValue, over: JsonValue, schema: DescMessage | null): JsonValue {
 	if (Array.isArray(base) && Array.isArray(over)) return [...base, ...over];
 	if (!isObject(base) || !isObject(over)) return over;
 	const result: { [key: string]: JsonValue } = { ...base };
 	for (const [key, value] of Object.entries(over)) {
+		const field = schema?.fields.find((one) => one.name === key || one.jsonName === key);
+		for (const rival of field?.oneof?.fields ?? []) {
+			if (rival === field) continue;
+			delete result[rival.name];
+			delete result[rival.jsonName];
+		}
 		const present = result[key];
-		result[key] = present === undefined ? value : merged(present, value);
+		const inner = field?.fieldKind === 'message' ? field.message : null;
+		result[key] = present === undefined ? value : merged(present, value, inner);
 	}
 	return result;
 }

@@ -81,11 +81,29 @@ describe('exit codes', () => {
 			const nowhere = await weftOutput('run', '--data', join(directory, 'none'), '--service', 'x', '--', 'true');
 			expect(nowhere.exitCode).toBe(3);
 			expect(nowhere.output).toContain('start it with: weft up');
-			expect((await weftOutput('run', '--data', data, '--service', 'No_Name', '--', 'true')).exitCode).toBe(2);
+			for (const name of ['No_Name', '9x', 'x-']) {
+				expect((await weftOutput('run', '--data', data, '--service', name, '--', 'true')).exitCode).toBe(2);
+			}
 		},
 		LIMIT_MS,
 	);
 });
+
+test(
+	'a door that is in use is said before anything starts',
+	async () => {
+		const other = createServer();
+		await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+		const { port } = other.address() as { port: number };
+		const busy = run(['--port', '9080', '--publish', `${port}`], ...shell('echo started'));
+		expect(await busy.exited).toBe(1);
+		expect(busy.output).toBe(
+			`weft run: cannot publish on 127.0.0.1:${port}: it is in use (choose another by --publish)\n`,
+		);
+		other.close();
+	},
+	LIMIT_MS,
+);
 
 test(
 	'the standard streams are the program’s own',

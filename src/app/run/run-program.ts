@@ -26,6 +26,7 @@ import { DnsRelay } from './dns/dns-relay.ts';
 import { MeshZone } from './dns/mesh-zone.ts';
 import { MachineResolvers, machineResolvConf, programResolvConf } from './dns/resolv-conf.ts';
 import { HostsFile, type NamedService } from './host-names.ts';
+import { checkPublishable } from './published-door.ts';
 import type { RunOptions } from './run-options.ts';
 import { ServiceWatch } from './service-watch.ts';
 import { ROOTS_FILE, sidecarBootstrap } from './sidecar-bootstrap.ts';
@@ -80,6 +81,7 @@ class Run {
 
 	async run(): Promise<number> {
 		const { options, answer, directory } = this;
+		for (const { address, port } of options.publish) await checkPublishable(address, port);
 		const hosts = HostsFile.onThisMachine(directory.hosts, options.namespace);
 		hosts.write([]);
 		const capture = await prepareCapture({
