@@ -1,14 +1,19 @@
 // The whole proxy on the simulated network: what depends on time, by moving it.
 
 import { afterEach, describe, expect, test } from 'bun:test';
+import { create, toBinary } from '@bufbuild/protobuf';
+import { AddressSchema } from '../generated/envoy/config/core/v3/address_pb.ts';
+import { type Listener, ListenerSchema } from '../generated/envoy/config/listener/v3/listener_pb.ts';
 import type { Connection, ConnectionHandler } from '../net/network.ts';
 import { SimulatedNetwork } from '../net/simulated-network.ts';
 import { parseBootstrap } from '../proxy/bootstrap.ts';
+import { FakeDiscovery } from '../proxy/cluster/testing-upstream.ts';
 import type { HttpFilterFactory } from '../proxy/http-filters/filter.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { logSink } from '../std/log.ts';
 import { SeededRandom } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
+import { LISTENER_TYPE } from '../xds/type-urls.ts';
 import { type RunningProxy, startProxy } from './proxy.ts';
 
 const TYPE = 'type.googleapis.com/envoy.extensions.filters';
@@ -326,4 +331,28 @@ test('a fault of ours closes one connection and no other', async () => {
 	expect(good.peer.text.split('200 OK').length).toBe(3);
 	expect(world.metric('weft_http_connection_faults_total')).toBe(1);
 	expect(world.metric('envoy_http_downstream_rq_active')).toBe(0);
+});
+
+test('a listener that was removed leaves no timer behind once its connections have ended', async () => {
+	await world.start(routes({}), OK);
+	const discovery = new FakeDiscovery();
+	const followed = world.proxy.listeners.follow(discovery, 0);
+	const { message } = world.proxy.listeners.status()[0]!;
+	const address: Listener['address'] = create(AddressSchema, {
+		address: {
+			case: 'socketAddress',
+			value: { address: '127.0.0.1', portSpecifier: { case: 'portValue', value: PORT + 100 } },
+		},
+	});
+	const removable = { ...message, name: 'removable', address };
+	discovery.give(LISTENER_TYPE, { removable: toBinary(ListenerSchema, removable) });
+	await followed;
+	const peer = new Peer();
+	world.network.connect({ address: { kind: 'ip', host: '127.0.0.1', port: PORT + 100 } }, peer);
+	world.advance(100);
+	expect(world.proxy.listeners.connectionCount()).toBe(1);
+	discovery.give(LISTENER_TYPE, {}, ['removable']);
+	world.advance(100);
+	expect(peer.closed).toBe(true);
+	expect(world.clock.nextDueMs()).toBe(null);
 });

@@ -9,6 +9,7 @@ import {
 	ListenerSchema,
 } from '../../generated/envoy/config/listener/v3/listener_pb.ts';
 import { type Address, formatAddress, type IpAddress, type Network } from '../../net/network.ts';
+import type { Timer } from '../../std/clock.ts';
 import { ConfigError, errorMessage } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
 import type { MetricRegistry } from '../../telemetry/registry.ts';
@@ -62,8 +63,8 @@ interface Entry {
 export class ListenerManager implements ListenerDirectory {
 	private readonly entries = new Map<string, Entry>();
 	private readonly byAddress = new Map<string, Entry>();
-	/** Removed or replaced, with connections that are still going on. */
-	private readonly leaving = new Set<ActiveListener>();
+	/** Removed or replaced, with connections that are still going on, until its timer closes them. */
+	private readonly leaving = new Map<ActiveListener, Timer>();
 	private readonly stats: ListenerManagerStats;
 	private subscription: Subscription | null = null;
 	private firstAnswer: () => void = () => {};
@@ -112,6 +113,7 @@ export class ListenerManager implements ListenerDirectory {
 	}
 
 	connectionsGone(listener: ActiveListener): void {
+		this.leaving.get(listener)?.cancel();
 		this.leaving.delete(listener);
 		if (this.draining !== null && countConnections(this.draining.listeners) === 0) this.draining.onGone();
 	}
@@ -138,7 +140,7 @@ export class ListenerManager implements ListenerDirectory {
 	connectionCount(): number {
 		let count = 0;
 		for (const entry of this.entries.values()) count += entry.active.connectionCount;
-		for (const listener of this.leaving) count += listener.connectionCount;
+		for (const listener of this.leaving.keys()) count += listener.connectionCount;
 		return count;
 	}
 
@@ -152,7 +154,7 @@ export class ListenerManager implements ListenerDirectory {
 	 * the sockets close and what is left is cut. New connections are served meanwhile, one request each.
 	 */
 	async drain(deadlineMs: number): Promise<void> {
-		await this.drained([...this.activeListeners(false), ...this.leaving], deadlineMs);
+		await this.drained([...this.activeListeners(false), ...this.leaving.keys()], deadlineMs);
 		this.stop();
 	}
 
@@ -198,7 +200,10 @@ export class ListenerManager implements ListenerDirectory {
 			entry.active.closeConnections();
 			if (entry.active.config !== entry.newest) releaseNew(entry.newest, entry.active.config);
 		}
-		for (const listener of this.leaving) listener.closeConnections();
+		for (const [listener, timer] of this.leaving) {
+			timer.cancel();
+			listener.closeConnections();
+		}
 	}
 
 	private onUpdate(update: DiscoveryUpdate): string | null {
@@ -302,10 +307,10 @@ export class ListenerManager implements ListenerDirectory {
 		]);
 		for (const chain of gone) if (!kept.has(chain)) releaseFilterChain(chain);
 		if (entry.active.connectionCount === 0) return;
-		this.leaving.add(entry.active);
-		entry.active.drain();
 		const drainTimeMs = this.options.drainTimeMs ?? DRAIN_TIME_MS_DEFAULT;
-		this.options.network.clock.after(drainTimeMs, () => entry.active.closeConnections());
+		const timer = this.options.network.clock.after(drainTimeMs, () => entry.active.closeConnections());
+		this.leaving.set(entry.active, timer);
+		entry.active.drain();
 	}
 
 	private countStates(): void {
