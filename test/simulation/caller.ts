@@ -3,7 +3,7 @@
 //
 //   idle ──start──▶ busy ──response whole──▶ idle, or closed
 //                    │ closed before anything of the response came, on a kept connection, and no program
-//                    │ has seen the request: sent again on a new one, as every HTTP client does
+//                    │ has seen the request: sent again on a new one, as HTTP clients do
 //                    └──▶ outcome
 
 import type { Connection, IpAddress } from '../../src/net/network.ts';
@@ -12,7 +12,7 @@ import type { SeededRandom } from '../../src/std/random.ts';
 import type { Ledger } from './ledger.ts';
 import { MessageError, type MessageEvents, type MessageHead, MessageReader } from './message-reader.ts';
 import { isPayload, payload } from './payload.ts';
-import { isBodiless, type RequestPlan } from './plan.ts';
+import { isBodiless, mayRepeat, type RequestPlan } from './plan.ts';
 
 /** Per message; small windows make many small reads. */
 export const PAUSES_MAX = 10;
@@ -28,6 +28,8 @@ export class Caller {
 		readonly ledger: Ledger,
 		/** Where the sidecar listens for the service. */
 		readonly address: IpAddress,
+		/** Nobody breaks its connections: what the sidecar closes without an answer, it has not passed on. */
+		readonly trustsCloses: boolean,
 	) {}
 
 	get openConnections(): number {
@@ -258,7 +260,8 @@ class CallerConnection implements MessageEvents {
 		if (plan === null) return;
 		this.plan = null;
 		const kept = this.served > 1;
-		if (kept && !this.begun && !caller.ledger.wasSeen(plan.id)) {
+		const maySendAgain = mayRepeat(plan) || caller.trustsCloses;
+		if (kept && !this.begun && maySendAgain && !caller.ledger.wasSeen(plan.id)) {
 			caller.ledger.note(`request ${plan.id} met a connection that closed`);
 			caller.send(plan, true);
 			return;

@@ -30,6 +30,9 @@ interface Entry {
  */
 export const BUFFERED_BYTES_MAX = 3 * (64 + 64 + 64) * 1024 + 64 * 1024;
 
+/** Envoy's default of `per_connection_buffer_limit_bytes`. */
+const KEPT_BYTES_MAX = 1024 * 1024;
+
 export class Ledger {
 	readonly violations: string[] = [];
 	readonly history: string[] = [];
@@ -39,6 +42,8 @@ export class Ledger {
 	constructor(
 		plans: readonly RequestPlan[],
 		private readonly nowMs: () => number,
+		/** Requests may be sent to more than one host. */
+		private readonly hasRetries: boolean,
 	) {
 		for (const plan of plans) {
 			this.entries.set(plan.id, {
@@ -100,8 +105,9 @@ export class Ledger {
 	/** `bytes` of the body have left the client. */
 	requestBytesSent(id: number, bytes: number): void {
 		const entry = this.entries.get(id)!;
-		// Retries are made of a body that is kept, which is bounded too, but not by this.
-		if (entry.seen <= 1 && bytes - entry.atProgram > BUFFERED_BYTES_MAX) {
+		// Of what was sent in vain the sidecar keeps as much as a retry may need.
+		const most = BUFFERED_BYTES_MAX + (this.hasRetries ? KEPT_BYTES_MAX : 0);
+		if (bytes - entry.atProgram > most) {
 			this.violation(`${bytes - entry.atProgram} bytes of the body of request ${id} are held by the mesh`);
 		}
 	}

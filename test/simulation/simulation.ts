@@ -74,6 +74,8 @@ class Run {
 	/** Under way when the outbound sidecars drain. */
 	private readonly lastRequests: RequestPlan[];
 	private readonly startsEarly: boolean;
+	/** Before idle connections and the like have run out. */
+	private readonly stopsAtOnce: boolean;
 	private readonly faults: Faults;
 
 	constructor(
@@ -98,7 +100,7 @@ class Run {
 			durationMs,
 			misbehave: rough,
 			aborts: random.next() < 0.5,
-			bodyBytesMax: random.next() < 0.1 ? 2_000_000 : 100_000,
+			bodyBytesMax: random.next() < 0.1 ? 3_000_000 : 100_000,
 		};
 		this.plans = drawPlans(random, options);
 		const calm = { ...options, requests: PROBES, misbehave: false, aborts: false, bodyBytesMax: 1000 };
@@ -114,7 +116,12 @@ class Run {
 			abortAfterMs: null,
 		}));
 		this.startsEarly = random.next() < 0.3;
-		this.ledger = new Ledger([...this.plans, ...this.probes, ...this.lastRequests], () => this.clock.nowMs());
+		this.stopsAtOnce = random.next() < 0.5;
+		this.ledger = new Ledger(
+			[...this.plans, ...this.probes, ...this.lastRequests],
+			() => this.clock.nowMs(),
+			this.mode !== 'calm',
+		);
 		this.mesh = new Mesh(this.network, random, this.ledger, certificates, {
 			hosts: 2 + random.below(3),
 			callers: callerCount,
@@ -122,7 +129,7 @@ class Run {
 			seed,
 		});
 		this.callers = this.mesh.outboundAddresses.map(
-			(address, index) => new Caller(`caller-${index}`, this.network, random, this.ledger, address),
+			(address, index) => new Caller(`caller-${index}`, this.network, random, this.ledger, address, !rough),
 		);
 		this.faults = new Faults(this.mesh, this.clock, random, this.mode, durationMs);
 	}
@@ -188,10 +195,11 @@ class Run {
 		}
 		const report = (what: string): void => this.ledger.violation(what);
 		for (const life of mesh.lives()) checkNumbers(life, report);
-		this.runFor(LONG_MS);
-		for (const life of mesh.lives()) checkLeftovers(life, report);
-		if (network.openConnections > 0) this.fail(`${network.openConnections} connections are open after a long time`);
-		if (network.caughtErrors > 0) this.fail(`${network.caughtErrors} exceptions in callbacks of connections`);
+		if (!this.stopsAtOnce) {
+			this.runFor(LONG_MS);
+			if (network.openConnections > 0) this.fail(`${network.openConnections} connections are open after a long time`);
+			for (const life of mesh.lives()) checkLeftovers(life, report);
+		}
 		let stopped = false;
 		void mesh.stop().then(() => {
 			stopped = true;
@@ -199,6 +207,9 @@ class Run {
 		this.runUntil(() => stopped, 10_000);
 		if (!stopped) this.fail('the proxies do not stop');
 		this.runFor(5_000);
+		for (const life of mesh.lives()) checkLeftovers(life, report);
+		if (network.openConnections > 0) this.fail(`${network.openConnections} connections are open when all has stopped`);
+		if (network.caughtErrors > 0) this.fail(`${network.caughtErrors} exceptions in callbacks of connections`);
 		const dueMs = clock.nextDueMs();
 		if (dueMs !== null) this.fail(`a timer is left, due in ${Math.round(dueMs - clock.nowMs())} ms`);
 		if (mesh.management.openStreams > 0) this.fail(`${mesh.management.openStreams} ADS streams are left`);
