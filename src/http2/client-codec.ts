@@ -35,6 +35,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 	private upgrades: WaitingUpgrade[] = [];
 	private requests = 0;
 	private readonly requestsMax: number;
+	private readonly streamsBeforeSettingsMax: number;
 	private unavailable = false;
 	/** `available` was false for want of streams. */
 	private full = false;
@@ -46,6 +47,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 	) {
 		super(transport, options, 'upstream', [[Setting.enablePush, 0]]);
 		this.requestsMax = options.requestsMax ?? 0;
+		this.streamsBeforeSettingsMax = options.streamsBeforeSettingsMax ?? STREAMS_BEFORE_SETTINGS_MAX;
 	}
 
 	get available(): boolean {
@@ -59,8 +61,13 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 
 	/** Streams that may be open at once, as far as both sides have said. */
 	get streamsMax(): number {
-		const peer = this.peerSettingsSeen ? this.peerStreamsMax : STREAMS_BEFORE_SETTINGS_MAX;
+		const peer = this.peerSettingsSeen ? this.peerStreamsMax : this.streamsBeforeSettingsMax;
 		return Math.min(this.limits.concurrentStreamsMax, peer);
+	}
+
+	/** The server's SETTINGS have come: `streamsMax` is what it says. */
+	get settingsSeen(): boolean {
+		return this.peerSettingsSeen;
 	}
 
 	newStream(listener: ResponseListener): ClientStream {

@@ -49,6 +49,8 @@ export const ResponseFlag = {
 	unauthorized: 1 << 17,
 	/** RL: a rate limit said no. */
 	rateLimited: 1 << 18,
+	/** DR: the downstream reset the stream. */
+	downstreamRemoteReset: 1 << 19,
 } as const;
 
 const FLAG_NAMES: readonly (readonly [number, string])[] = [
@@ -60,6 +62,7 @@ const FLAG_NAMES: readonly (readonly [number, string])[] = [
 	[ResponseFlag.noClusterFound, 'NC'],
 	[ResponseFlag.durationTimeout, 'DT'],
 	[ResponseFlag.downstreamConnectionTermination, 'DC'],
+	[ResponseFlag.downstreamRemoteReset, 'DR'],
 	[ResponseFlag.upstreamRequestTimeout, 'UT'],
 	[ResponseFlag.localReset, 'LR'],
 	[ResponseFlag.upstreamRemoteReset, 'UR'],

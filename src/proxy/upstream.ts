@@ -61,9 +61,15 @@ export interface Cluster {
 	readonly hostCount: number;
 	/**
 	 * Opens a stream on a pooled or new connection to `host`. Exactly one of the events follows, possibly
-	 * within this call. `listener` hears the response.
+	 * within this call. `listener` hears the response. `downstream`: the protocol that the request came by
+	 * (`HTTP/1.1`, `HTTP/2`), for clusters that use the same; default HTTP/1.1.
 	 */
-	requestStream(host: Host, listener: ResponseListener, events: UpstreamStreamEvents): PendingStream;
+	requestStream(
+		host: Host,
+		listener: ResponseListener,
+		events: UpstreamStreamEvents,
+		downstream?: string,
+	): PendingStream;
 	/** A connection of its own for TCP proxying; the caller owns it. */
 	connectTcp(host: Host, handler: ConnectionHandler): Connection;
 	/** Circuit breaker `max_retries`: takes one if there is one. */

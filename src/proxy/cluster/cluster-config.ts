@@ -19,6 +19,7 @@ import { ConfigError, type ConfigErrorDetail } from '../../std/errors.ts';
 import { compileBufferLimit } from '../buffer-limit.ts';
 import { durationMs } from '../duration-ms.ts';
 import { unsupportedFields } from '../field-check.ts';
+import { compileHttp2Options, HTTP2_SETTINGS_DEFAULT, type Http2Settings } from '../http2-options.ts';
 import type { LoadBalancingPolicy } from '../load-balancing/host-picker.ts';
 import { PANIC_THRESHOLD_PERCENT_DEFAULT } from '../load-balancing/priority-picker.ts';
 import { CIRCUIT_BREAKER_DEFAULTS, type CircuitBreakerLimits } from './circuit-breakers.ts';
@@ -86,7 +87,7 @@ export function compileCluster(message: Cluster): ClusterConfig {
 		throw new ConfigError({ object, field: 'health_checks', found, expected: 'at most one, as in Envoy' });
 	}
 	const discovery = compileDiscovery(message, object);
-	const common = commonHttpOptions(message, object);
+	const { common, protocol, http2 } = httpOptions(message, object);
 	return {
 		name: message.name,
 		statName: message.altStatName || message.name,
@@ -97,10 +98,12 @@ export function compileCluster(message: Cluster): ClusterConfig {
 		limits: compileLimits(message.circuitBreakers, object),
 		pool: {
 			connectTimeoutMs,
-			idleTimeoutMs: durationMs(common?.idleTimeout) ?? IDLE_TIMEOUT_DEFAULT_MS,
 			bufferLimitBytes: compileBufferLimit(message.perConnectionBufferLimitBytes, object),
+			idleTimeoutMs: durationMs(common?.idleTimeout) ?? IDLE_TIMEOUT_DEFAULT_MS,
 			connectionDurationMaxMs: durationMs(common?.maxConnectionDuration) ?? 0,
 			requestsPerConnectionMax: common?.maxRequestsPerConnection ?? message.maxRequestsPerConnection ?? 0,
+			protocol,
+			http2,
 		},
 		healthCheck:
 			message.healthChecks.length === 0
@@ -193,19 +196,40 @@ function compileDns(message: Cluster, object: string): DnsSettings {
 }
 
 /** From the typed options, or from the deprecated fields that they replaced. */
-function commonHttpOptions(message: Cluster, object: string): CommonOptions | undefined {
+function httpOptions(
+	message: Cluster,
+	object: string,
+): {
+	readonly common: CommonOptions | undefined;
+	readonly protocol: PoolSettings['protocol'];
+	readonly http2: Http2Settings;
+} {
 	let common = message.commonHttpProtocolOptions;
+	let protocol: PoolSettings['protocol'] = 'http1';
+	let http2 = HTTP2_SETTINGS_DEFAULT;
 	for (const [key, any] of Object.entries(message.typedExtensionProtocolOptions)) {
 		const field = `typed_extension_protocol_options[${JSON.stringify(key)}]`;
 		if (key !== HTTP_OPTIONS) throw new ConfigError({ object, field, expected: `only ${HTTP_OPTIONS}` });
 		const options = unpackHttpOptions(any, object, field);
 		refuse(unsupportedFields(HttpProtocolOptionsSchema, options, CLUSTER_FIELDS, object, field));
-		if (options.upstreamProtocolOptions.case === undefined) {
-			throw new ConfigError({ object, field, expected: 'explicit_http_config with http_protocol_options' });
+		const chosen = options.upstreamProtocolOptions;
+		if (chosen.case === 'explicitHttpConfig') {
+			const { protocolConfig } = chosen.value;
+			if (protocolConfig.case === 'http2ProtocolOptions') {
+				protocol = 'http2';
+				const at = `${field}.explicit_http_config.http2_protocol_options`;
+				http2 = compileHttp2Options(protocolConfig.value, object, at);
+			}
+		} else if (chosen.case === 'useDownstreamProtocolConfig') {
+			protocol = 'downstream';
+			const at = `${field}.use_downstream_protocol_config.http2_protocol_options`;
+			http2 = compileHttp2Options(chosen.value.http2ProtocolOptions, object, at);
+		} else {
+			throw new ConfigError({ object, field, expected: 'explicit_http_config or use_downstream_protocol_config' });
 		}
 		common = options.commonHttpProtocolOptions ?? common;
 	}
-	return common;
+	return { common, protocol, http2 };
 }
 
 function unpackHttpOptions(any: Any, object: string, field: string) {

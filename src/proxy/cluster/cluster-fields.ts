@@ -2,6 +2,7 @@
 // `unsupportedFields`. Those that change nothing for users are marked.
 
 import type { SupportedFields } from '../field-check.ts';
+import { HTTP2_FIELDS } from '../http2-options.ts';
 import { TLS_FIELDS } from '../tls/tls-fields.ts';
 
 const CLUSTER = 'envoy.config.cluster.v3';
@@ -31,6 +32,7 @@ export const ENDPOINT_FIELDS: SupportedFields = {
 
 export const CLUSTER_FIELDS: SupportedFields = {
 	...TLS_FIELDS,
+	...HTTP2_FIELDS,
 	...ENDPOINT_FIELDS,
 	[`${CLUSTER}.Cluster`]: [
 		'name',
@@ -98,8 +100,14 @@ export const CLUSTER_FIELDS: SupportedFields = {
 		'explicit_http_config',
 		'use_downstream_protocol_config',
 	],
-	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig': ['http_protocol_options'],
-	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig': ['http_protocol_options'],
+	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig': [
+		'http_protocol_options',
+		'http2_protocol_options',
+	],
+	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig': [
+		'http_protocol_options',
+		'http2_protocol_options',
+	],
 	[`${CORE}.HealthCheck`]: [
 		'timeout',
 		'interval',

@@ -54,12 +54,12 @@ describe('configuration', () => {
 			staticJson(1, { circuit_breakers: { thresholds: [{ priority: 'HIGH' }] } }),
 		],
 		[
-			'explicit_http_config.http2_protocol_options',
+			'explicit_http_config.http2_protocol_options.allow_metadata',
 			staticJson(1, {
 				typed_extension_protocol_options: {
 					'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
 						'@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-						explicit_http_config: { http2_protocol_options: {} },
+						explicit_http_config: { http2_protocol_options: { allow_metadata: true } },
 					},
 				},
 			}),

@@ -11,6 +11,7 @@ const LABELS = ['envoy_cluster_name'] as const;
 const COUNTERS = {
 	upstream_cx_total: 'Total connections',
 	upstream_cx_http1_total: 'Total HTTP/1.1 connections',
+	upstream_cx_http2_total: 'Total HTTP/2 connections',
 	upstream_cx_connect_fail: 'Total connection failures',
 	upstream_cx_connect_timeout: 'Total connection connect timeouts',
 	upstream_cx_overflow: 'Total times the cluster connection circuit breaker overflowed',
@@ -21,6 +22,7 @@ const COUNTERS = {
 	upstream_cx_idle_timeout: 'Total connection idle timeouts',
 	upstream_cx_max_requests: 'Total connections closed due to maximum requests',
 	upstream_cx_max_duration_reached: 'Total connections closed due to max duration',
+	upstream_cx_close_notify: 'Total connections closed by GOAWAY with an error',
 	upstream_cx_none_healthy: 'Total times no host could be picked',
 	upstream_cx_protocol_error: 'Total connection protocol errors',
 	upstream_rq_total: 'Total requests',

@@ -3,6 +3,8 @@
 import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../../http/codec.ts';
 import type { ResponseListener } from '../../http/stream.ts';
 import type { Network } from '../../net/network.ts';
+import type { Random } from '../../std/random.ts';
+import type { Http2Settings } from '../http2-options.ts';
 import type { PendingStream, UpstreamStreamEvents } from '../upstream.ts';
 import type { CircuitBreakers } from './circuit-breakers.ts';
 import type { ClusterStats } from './cluster-stats.ts';
@@ -25,20 +27,24 @@ export type MakeClientCodec = (
 
 export interface PoolSettings {
 	readonly connectTimeoutMs: number;
-	/** 0: idle connections are kept for ever. */
-	readonly idleTimeoutMs: number;
 	/** Buffered bytes of a connection beyond which its writer waits; null: the network's default. */
 	readonly bufferLimitBytes: number | null;
+	/** 0: idle connections are kept for ever. */
+	readonly idleTimeoutMs: number;
 	/** 0: no bound. */
 	readonly connectionDurationMaxMs: number;
 	/** 0: no bound. */
 	readonly requestsPerConnectionMax: number;
+	/** Which protocol is spoken, without asking first; `downstream`: that of the request's own connection. */
+	readonly protocol: 'http1' | 'http2' | 'downstream';
+	readonly http2: Http2Settings;
 }
 
 /** Shared by the pools of one cluster. */
 export interface PoolContext {
 	readonly clusterName: string;
 	readonly network: Network;
+	readonly random: Random;
 	readonly settings: PoolSettings;
 	readonly breakers: CircuitBreakers;
 	readonly stats: ClusterStats;

@@ -15,12 +15,13 @@ import type { Cluster, Host, PendingStream, PickContext, Picker, UpstreamStreamE
 import { CircuitBreakers } from './circuit-breakers.ts';
 import type { ClusterConfig } from './cluster-config.ts';
 import type { ClusterMetrics, ClusterStats } from './cluster-stats.ts';
-import type { MakeClientCodec, PoolContext } from './connection-pool.ts';
+import type { ConnectionPool, MakeClientCodec, PoolContext } from './connection-pool.ts';
 import { DnsHosts } from './dns-hosts.ts';
 import { EdsHosts } from './eds-hosts.ts';
 import { HealthChecker } from './health-checker.ts';
 import { type HostSink, type HostSource, StaticHosts } from './host-source.ts';
 import { Http1Pool } from './http1-pool.ts';
+import { Http2Pool } from './http2-pool.ts';
 import { OriginalDestinationPicker } from './original-destination.ts';
 import { connectTcp } from './tcp-connection.ts';
 import { TransportSockets } from './transport-sockets.ts';
@@ -74,6 +75,7 @@ export class UpstreamCluster implements Cluster, HostSink {
 		this.poolContext = {
 			clusterName: config.name,
 			network,
+			random: dependencies.random,
 			settings: config.pool,
 			breakers: this.breakers,
 			stats: this.stats,
@@ -113,14 +115,17 @@ export class UpstreamCluster implements Cluster, HostSink {
 		this.source.close();
 		this.healthChecker?.close();
 		this.originalDestination?.close();
-		for (const host of this.hosts()) host.pool?.drain();
+		for (const host of this.hosts()) drainPools(host);
 		this.transports.close();
 	}
 
 	/** Drains, and closes every pooled connection now. */
 	close(): void {
 		this.drain();
-		for (const host of this.hosts()) host.pool?.close();
+		for (const host of this.hosts()) {
+			host.http1Pool?.close();
+			host.http2Pool?.close();
+		}
 	}
 
 	// --- Cluster
@@ -135,10 +140,20 @@ export class UpstreamCluster implements Cluster, HostSink {
 		return host;
 	}
 
-	requestStream(host: Host, listener: ResponseListener, events: UpstreamStreamEvents): PendingStream {
+	requestStream(
+		host: Host,
+		listener: ResponseListener,
+		events: UpstreamStreamEvents,
+		downstream = 'HTTP/1.1',
+	): PendingStream {
 		const upstream = host as UpstreamHost;
-		upstream.pool ??= this.makePool(upstream);
-		return upstream.pool.requestStream(listener, events);
+		const { protocol } = this.config.pool;
+		if (protocol === 'http2' || (protocol === 'downstream' && downstream === 'HTTP/2')) {
+			upstream.http2Pool ??= this.prepared(new Http2Pool(upstream, this.poolContext), upstream);
+			return upstream.http2Pool.requestStream(listener, events);
+		}
+		upstream.http1Pool ??= this.prepared(new Http1Pool(upstream, this.poolContext), upstream);
+		return upstream.http1Pool.requestStream(listener, events);
 	}
 
 	connectTcp(host: Host, handler: ConnectionHandler): Connection {
@@ -241,7 +256,7 @@ export class UpstreamCluster implements Cluster, HostSink {
 
 	private retire(host: UpstreamHost): void {
 		host.removed = true;
-		host.pool?.drain();
+		drainPools(host);
 	}
 
 	private checkReady(): void {
@@ -254,8 +269,8 @@ export class UpstreamCluster implements Cluster, HostSink {
 		onReady?.();
 	}
 
-	private makePool(host: UpstreamHost): Http1Pool {
-		const pool = new Http1Pool(host, this.poolContext);
+	/** A new pool of a host that may have been given up meanwhile. */
+	private prepared(pool: ConnectionPool, host: UpstreamHost): ConnectionPool {
 		if (this.state === 'draining' || host.removed) pool.drain();
 		return pool;
 	}
@@ -281,6 +296,11 @@ export class UpstreamCluster implements Cluster, HostSink {
 				return new StaticHosts({ endpoints: [], overprovisioningFactor: OVERPROVISIONING_FACTOR_DEFAULT });
 		}
 	}
+}
+
+function drainPools(host: UpstreamHost): void {
+	host.http1Pool?.drain();
+	host.http2Pool?.drain();
 }
 
 function hostKey(spec: HostSpec): string {

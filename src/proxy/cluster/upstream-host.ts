@@ -40,8 +40,9 @@ export class UpstreamHost implements BalancedHost {
 	activeRequests = 0;
 	/** Set by the active health checker; false when there is none. */
 	failedActiveHealthCheck = false;
-	/** Made at the first request. */
-	pool: ConnectionPool | null = null;
+	/** Each made at the first request that needs it. */
+	http1Pool: ConnectionPool | null = null;
+	http2Pool: ConnectionPool | null = null;
 	/** No longer a member of its cluster. */
 	removed = false;
 	readonly counts = { connections: 0, connectionsActive: 0, connectFailures: 0, requests: 0 };

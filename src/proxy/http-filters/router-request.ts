@@ -251,7 +251,7 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		this.attempt = attempt;
 		if (!this.requestDone) exchange.holdRequest(PauseReason.upstreamPending);
 		this.armPerTry(nowMs);
-		const pending = cluster.requestStream(host, attempt, attempt);
+		const pending = cluster.requestStream(host, attempt, attempt, exchange.protocol);
 		// It may have become ready, or have failed, within the call.
 		if (!attempt.done && attempt.stream === null) attempt.pending = pending;
 	}

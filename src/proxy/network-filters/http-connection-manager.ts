@@ -14,6 +14,7 @@ import {
 import { compileAccessLogs } from '../access-log/compile-access-log.ts';
 import { compileCidrRanges } from '../cidr.ts';
 import { durationMs } from '../duration-ms.ts';
+import { compileHttp2Options } from '../http2-options.ts';
 import { compileRouteConfiguration } from '../route/route-compiler.ts';
 import { type RouteSource, staticRouteSource } from '../route/route-source.ts';
 import type { TypedConfig } from '../typed-config.ts';
@@ -35,14 +36,12 @@ const STREAM_IDLE_TIMEOUT_MS_DEFAULT = 300_000;
 /** @throws ConfigError */
 export function compileHttpConnectionManager(config: TypedConfig, context: NetworkFilterContext): NetworkFilter {
 	const message = config.message(HttpConnectionManagerSchema, HTTP_FIELDS);
-	if (message.codecType !== CodecType.AUTO && message.codecType !== CodecType.HTTP1) {
-		throw config.error('codec_type', CodecType[message.codecType], 'AUTO or HTTP1: weft does not serve others yet');
-	}
+	if (message.codecType === CodecType.HTTP3) throw config.error('codec_type', 'HTTP3', 'AUTO, HTTP1 or HTTP2');
 	if (message.streamErrorOnInvalidHttpMessage === true) {
 		throw config.error(
 			'stream_error_on_invalid_http_message',
 			'true',
-			'false: a malformed message closes its connection',
+			'false: a malformed message closes its connection (HTTP/1.1)',
 		);
 	}
 	if (message.httpProtocolOptions?.allowAbsoluteUrl === false) {
@@ -167,6 +166,8 @@ function settingsOf(
 		requestsPerConnectionMax: common?.maxRequestsPerConnection ?? 0,
 		requestHeaderBytesMax: headerKib * 1024,
 		requestHeadersMax: common?.maxHeadersCount ?? HEADERS_DEFAULT,
+		codec: codecOf(message.codecType),
+		http2: compileHttp2Options(message.http2ProtocolOptions, config.object, `${config.field}.http2_protocol_options`),
 		acceptHttp10: http1?.acceptHttp10 ?? false,
 		defaultHostForHttp10: http1?.defaultHostForHttp10 ?? '',
 		bufferLimitBytes: context.bufferLimitBytes,
@@ -196,6 +197,11 @@ function settingsOf(
 		upgrades,
 		underscores: underscores(common?.headersWithUnderscoresAction ?? Underscores.ALLOW),
 	};
+}
+
+function codecOf(type: CodecType): HttpSettings['codec'] {
+	if (type === CodecType.HTTP1) return 'http1';
+	return type === CodecType.HTTP2 ? 'http2' : 'auto';
 }
 
 function serverHeader(transformation: ServerHeader): HttpSettings['serverHeader'] {

@@ -4,7 +4,6 @@
 
 import type { CodecTransport, ServerCodec, ServerCodecEvents } from '../../http/codec.ts';
 import type { RequestListener, ServerStream } from '../../http/stream.ts';
-import { Http1ServerCodec } from '../../http1/server-codec.ts';
 import type { Connection, ConnectionHandler, IpAddress } from '../../net/network.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
@@ -13,6 +12,7 @@ import type { Random } from '../../std/random.ts';
 import { type ExchangeHome, HttpExchange } from './http-exchange.ts';
 import type { HttpSettings } from './http-settings.ts';
 import type { ConnectionInfo, ServedConnection } from './network-filter.ts';
+import { agreedProtocol, type HttpProtocol, makeServerCodec, protocolOfFirstBytes } from './server-codec.ts';
 
 const log = new Logger('http');
 const NEVER = Number.POSITIVE_INFINITY;
@@ -35,10 +35,16 @@ export class HttpConnection
 	readonly connection: Connection;
 	readonly clock: Clock;
 	readonly random: Random;
-	readonly protocol = 'HTTP/1.1';
+	protocol: HttpProtocol = 'HTTP/1.1';
 	readonly localUriSan: string;
 	readonly originalDestination: IpAddress | null;
-	private readonly codec: ServerCodec;
+	private codec: ServerCodec;
+	/** The first bytes are to say whether the client speaks HTTP/2. */
+	private undecided: boolean;
+	/** First bytes that could be either; only when they came cut. */
+	private firstBytes: Uint8Array | null = null;
+	/** The codec has given up on the client, whose side is closed for it at this time. */
+	private lingerDueMs = NEVER;
 	private readonly active = new Set<HttpExchange>();
 	private readonly timer: Timer;
 	private timerDueMs = NEVER;
@@ -51,7 +57,7 @@ export class HttpConnection
 	constructor(
 		private readonly slot: SettingsSlot,
 		private readonly info: ConnectionInfo,
-		environment: HttpConnectionEnvironment,
+		private readonly environment: HttpConnectionEnvironment,
 	) {
 		const settings = slot.current;
 		this.connection = info.connection;
@@ -62,16 +68,10 @@ export class HttpConnection
 		this.settingsAtOpen = settings;
 		this.openedMs = this.clock.nowMs();
 		this.idleSinceMs = this.openedMs;
-		this.codec = new Http1ServerCodec(this, this, {
-			headerBytesMax: settings.requestHeaderBytesMax,
-			headersMax: settings.requestHeadersMax,
-			requestLineBytesMax: settings.requestHeaderBytesMax,
-			scheme: info.connection.tls === null ? 'http' : 'https',
-			acceptHttp10: settings.acceptHttp10,
-			defaultHostForHttp10: settings.defaultHostForHttp10,
-			requestsMax: settings.requestsPerConnectionMax,
-			date: environment.date,
-		});
+		const agreed = agreedProtocol(settings, info.connection);
+		this.undecided = agreed === null;
+		this.protocol = agreed ?? 'HTTP/1.1';
+		this.codec = makeServerCodec(this.protocol, settings, info.connection, this, this, environment);
 		const first = this.connectionDueMs();
 		this.timerDueMs = first;
 		this.timer = this.clock.after(Math.min(first - this.openedMs, TIMER_MAX_MS), () =>
@@ -101,7 +101,8 @@ export class HttpConnection
 
 	onData(_connection: Connection, bytes: Uint8Array): void {
 		try {
-			this.codec.receive(bytes);
+			if (this.undecided) this.decide(bytes);
+			else this.codec.receive(bytes);
 		} catch (error) {
 			this.fault(error);
 		}
@@ -160,6 +161,8 @@ export class HttpConnection
 
 	onProtocolError(error: WeftError): void {
 		this.settingsAtOpen.stats.protocolErrors.inc();
+		this.lingerDueMs = this.clock.nowMs() + LINGER_MS;
+		this.wakeAt(this.lingerDueMs);
 		if (log.enabled('debug')) log.debug('a client broke the protocol', { code: error.code, message: error.message });
 	}
 
@@ -188,6 +191,28 @@ export class HttpConnection
 		}
 	}
 
+	private decide(bytes: Uint8Array): void {
+		let all = bytes;
+		if (this.firstBytes !== null) {
+			all = new Uint8Array(this.firstBytes.length + bytes.length);
+			all.set(this.firstBytes);
+			all.set(bytes, this.firstBytes.length);
+		}
+		const protocol = protocolOfFirstBytes(all);
+		if (protocol === null) {
+			this.firstBytes = all.slice();
+			return;
+		}
+		this.undecided = false;
+		this.firstBytes = null;
+		if (protocol === 'HTTP/2') {
+			this.protocol = protocol;
+			this.codec = makeServerCodec(protocol, this.settingsAtOpen, this.connection, this, this, this.environment);
+			if (this.draining) this.codec.startDrain();
+		}
+		this.codec.receive(all);
+	}
+
 	private onTimer(): void {
 		if (this.closed) return;
 		const nowMs = this.clock.nowMs();
@@ -196,6 +221,10 @@ export class HttpConnection
 		let dueMs = NEVER;
 		for (const exchange of this.active) dueMs = Math.min(dueMs, exchange.checkDeadlines(nowMs));
 		if (this.closed) return;
+		if (nowMs >= this.lingerDueMs) {
+			this.close();
+			return;
+		}
 		const { maxConnectionDurationMs, idleTimeoutMs, stats } = this.settingsAtOpen;
 		if (maxConnectionDurationMs > 0 && nowMs >= this.openedMs + maxConnectionDurationMs) this.drain();
 		if (this.closed) return;
@@ -212,7 +241,7 @@ export class HttpConnection
 		const { maxConnectionDurationMs, idleTimeoutMs } = this.settingsAtOpen;
 		const idleDueMs = this.active.size === 0 && idleTimeoutMs > 0 ? this.idleSinceMs + idleTimeoutMs : NEVER;
 		const endDueMs = maxConnectionDurationMs > 0 && !this.draining ? this.openedMs + maxConnectionDurationMs : NEVER;
-		return Math.min(idleDueMs, endDueMs);
+		return Math.min(idleDueMs, endDueMs, this.lingerDueMs);
 	}
 
 	private fault(error: unknown): void {
@@ -232,6 +261,9 @@ export class HttpConnection
 		if (!this.closed) this.connection.reset();
 	}
 }
+
+/** A client that broke the protocol has this long to close its side (Envoy `delayed_close_timeout`). */
+const LINGER_MS = 1000;
 
 /** Longer waits are cut into pieces of this: timers of the platform take no more than 2^31 ms. */
 const TIMER_MAX_MS = 2 ** 30;

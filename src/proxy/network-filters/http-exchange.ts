@@ -129,7 +129,10 @@ export class HttpExchange extends Exchange implements RequestListener {
 		this.settings.stats.receivedResets.inc();
 		if (reason === 'protocol_error') {
 			this.responseFlags |= ResponseFlag.downstreamProtocolError;
-			this.responseCodeDetails = 'http1.codec_error';
+			this.responseCodeDetails = this.protocol === 'HTTP/2' ? 'http2.codec_error' : 'http1.codec_error';
+		} else if (reason === 'cancelled' || reason === 'refused') {
+			this.responseFlags |= ResponseFlag.downstreamRemoteReset;
+			this.responseCodeDetails = 'http2.remote_reset';
 		} else {
 			this.responseFlags |= ResponseFlag.downstreamConnectionTermination;
 			this.responseCodeDetails = 'downstream_remote_disconnect';

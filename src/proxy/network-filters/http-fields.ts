@@ -2,6 +2,7 @@
 // for users; all others are refused.
 
 import type { SupportedFields } from '../field-check.ts';
+import { HTTP2_FIELDS } from '../http2-options.ts';
 import { ROUTE_FIELDS } from '../route/route-fields.ts';
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
@@ -9,6 +10,7 @@ const CORE = 'envoy.config.core.v3';
 
 export const HTTP_FIELDS: SupportedFields = {
 	...ROUTE_FIELDS,
+	...HTTP2_FIELDS,
 	[`${HCM}.HttpConnectionManager`]: [
 		'codec_type',
 		'stat_prefix',
@@ -17,7 +19,6 @@ export const HTTP_FIELDS: SupportedFields = {
 		'http_filters',
 		'common_http_protocol_options',
 		'http_protocol_options',
-		// Read when HTTP/2 is served; until then a codec_type that needs it is refused.
 		'http2_protocol_options',
 		'server_name',
 		'server_header_transformation',

@@ -3,6 +3,7 @@
 import type { AccessLog } from '../access-log/access-log.ts';
 import type { HttpFilterChain } from '../http-filters/filter.ts';
 import type { Router } from '../http-filters/router.ts';
+import type { Http2Settings } from '../http2-options.ts';
 import type { RouteSource } from '../route/route-source.ts';
 import type { HttpStats } from './http-stats.ts';
 
@@ -31,6 +32,9 @@ export interface HttpSettings {
 	readonly requestsPerConnectionMax: number;
 	readonly requestHeaderBytesMax: number;
 	readonly requestHeadersMax: number;
+	/** `auto`: by ALPN, or by the client's first bytes. */
+	readonly codec: 'auto' | 'http1' | 'http2';
+	readonly http2: Http2Settings;
 	readonly acceptHttp10: boolean;
 	readonly defaultHostForHttp10: string;
 	/** Bytes of a request that may be kept. Listener `per_connection_buffer_limit_bytes`, default 1 MiB. */
