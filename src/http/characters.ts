@@ -50,6 +50,19 @@ export function consistsOf(text: string, allowed: Uint8Array): boolean {
 	return true;
 }
 
+/** Without SP and HTAB at its ends. `String.trim` takes more away: to HTTP a no-break space is content. */
+export function trimSpace(text: string): string {
+	let start = 0;
+	let end = text.length;
+	while (start < end && isSpace(text.charCodeAt(start))) start++;
+	while (end > start && isSpace(text.charCodeAt(end - 1))) end--;
+	return start === 0 && end === text.length ? text : text.slice(start, end);
+}
+
+function isSpace(code: number): boolean {
+	return code === SP || code === HTAB;
+}
+
 /** Host and optional port: a non-empty host of the right characters, and a port up to 65535 where there is one. */
 export function isAuthority(text: string): boolean {
 	// Asked of each request on its way in and on its way out, and mostly of the same name.

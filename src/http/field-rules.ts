@@ -1,5 +1,7 @@
 // Rules for single fields that hold in every version of HTTP (RFC 9110 §6.5.1, §8.6).
 
+import { trimSpace } from './characters.ts';
+
 /** Fields that a trailer section may not carry (RFC 9110 §6.5.1): framing, routing, authentication, how to read the content. */
 const FORBIDDEN_TRAILERS = new Set([
 	'age',
@@ -40,7 +42,7 @@ export function parseContentLength(value: string): number {
 	if (single === -1 && value.includes(',')) {
 		let length = -1;
 		for (const part of value.split(',')) {
-			const one = parseDigits(part.trim());
+			const one = parseDigits(trimSpace(part));
 			if (one === -1 || (length !== -1 && one !== length)) return -1;
 			length = one;
 		}

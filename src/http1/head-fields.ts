@@ -1,7 +1,7 @@
 // The fields of a parsed head: those that are about the message go into the flat list, those that
 // are about framing or the connection are read here, held to their grammar, and go no further.
 
-import { consistsOf, HTAB, SP, TOKEN } from '../http/characters.ts';
+import { consistsOf, HTAB, SP, TOKEN, trimSpace } from '../http/characters.ts';
 import { isTrailerAllowed, parseContentLength } from '../http/field-rules.ts';
 import { type HeaderList, removeHeader } from '../http/headers.ts';
 import type { ErrorOrigin } from '../std/errors.ts';
@@ -150,15 +150,15 @@ export function readTrailers(scanner: HeadScanner): HeaderList {
 		if (slot !== -1 && fieldKindAt(slot) !== FieldKind.plain) continue;
 		const name = slot === -1 ? head.substring(nameStart, nameEnd).toLowerCase() : fieldNameAt(slot);
 		if (!isTrailerAllowed(name)) continue;
-		trailers.push(name, head.substring(offsets[i + 3]!, offsets[i + 4]!).trimEnd());
+		trailers.push(name, trimSpace(head.substring(offsets[i + 3]!, offsets[i + 4]!)));
 	}
 	return trailers;
 }
 
 function badTransferEncoding(value: string, origin: ErrorOrigin): Http1Error {
 	const codings = value.toLowerCase().split(',');
-	const chunked = codings.filter((coding) => coding.trim() === 'chunked').length;
-	if (value === '' || chunked > 1 || codings.some((coding) => coding.trim() === '')) {
+	const chunked = codings.filter((coding) => trimSpace(coding) === 'chunked').length;
+	if (value === '' || chunked > 1 || codings.some((coding) => trimSpace(coding) === '')) {
 		return new Http1Error('http1_ambiguous_framing', 'transfer-encoding is not one coding', origin);
 	}
 	return new Http1Error('http1_unsupported_transfer_encoding', 'a transfer-encoding other than chunked', origin);
@@ -168,7 +168,7 @@ function badTransferEncoding(value: string, origin: ErrorOrigin): Http1Error {
 function readConnection(value: string, fields: HeadFields, nominated: string[] | null): string[] | null {
 	const names = nominated ?? [];
 	for (const part of value.toLowerCase().split(',')) {
-		const option = part.trim();
+		const option = trimSpace(part);
 		if (option === '') continue;
 		if (!consistsOf(option, TOKEN)) return null;
 		switch (option) {
@@ -196,5 +196,5 @@ function namesTrailers(te: string): boolean {
 	return te
 		.toLowerCase()
 		.split(',')
-		.some((part) => part.trim() === 'trailers');
+		.some((part) => trimSpace(part) === 'trailers');
 }

@@ -1,7 +1,7 @@
 // From a scanned head to a request: request line, target forms, authority, version, and how the
 // body is framed (RFC 9112 §3, §6).
 
-import { consistsOf, isAuthority, TARGET, TOKEN } from '../http/characters.ts';
+import { consistsOf, isAuthority, TARGET, TOKEN, trimSpace } from '../http/characters.ts';
 import type { RequestHead } from '../http/stream.ts';
 import { Http1Error } from './errors.ts';
 import { readHeadFields } from './head-fields.ts';
@@ -141,7 +141,7 @@ function readOtherTarget(head: RequestHead, target: string): Http1Error | null {
 /** The first that a proxy may pass on, in lower case; empty: none. */
 function firstProtocol(upgrade: string): string {
 	for (const part of upgrade.toLowerCase().split(',')) {
-		const protocol = part.trim();
+		const protocol = trimSpace(part);
 		// h2c is between neighbours only, and not offered here.
 		if (protocol === '' || protocol === 'h2c') continue;
 		if (consistsOf(protocol.replace('/', ''), TOKEN)) return protocol;

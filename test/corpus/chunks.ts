@@ -85,6 +85,7 @@ export const CHUNKS: readonly RequestCase[] = [
 	),
 
 	passes('a trailer', TRAILER, trailer('X-T: 1\r\n'), 'POST / hello'),
+	passes('a trailer of a no-break space', TRAILER, trailer('X-T: \xa0\r\n'), 'POST / hello'),
 	passes('two trailers', TRAILER, trailer('X-T: 1\r\nX-U: 2\r\n'), 'POST / hello'),
 	passes('a trailer that speaks of framing is dropped', NO_TRAILER, trailer('Content-Length: 5\r\n'), 'POST / hello', {
 		hasNot: ['content-length'],

@@ -51,6 +51,7 @@ export const CONNECTIONS: readonly RequestCase[] = [
 	passes('an empty Connection', HOP, g('/', 'Connection:\r\n'), 'GET /', { hasNot: ['connection'] }),
 	passes('empty members in Connection', HOP, g('/', 'Connection: ,, keep-alive,\r\n'), 'GET /'),
 	refused('Connection that is no list of tokens', HOP, g('/', 'Connection: a b\r\n')),
+	refused('Connection with a no-break space', HOP, g('/', 'Connection: x,\xa0close\r\n')),
 	refused('Connection in quotation marks', HOP, g('/', 'Connection: "close"\r\n')),
 	passes('Proxy-Connection goes no further', HOP, g('/', 'Proxy-Connection: close\r\n'), 'GET /', {
 		hasNot: ['proxy-connection'],

@@ -72,24 +72,24 @@ export const DIFFERENCES: readonly Difference[] = [
 	},
 	{
 		title: 'Versions',
-		why: 'An HTTP version other than 1.1 (and 1.0 where `accept_http_10` is set) is answered 505, RFC 9110 §15.6.6, where Envoy says 426; and is not taken for 1.1 where HTTP/1.0 is accepted.',
+		why: 'An HTTP version other than 1.1 (and 1.0 where `accept_http_10` is set) is answered 505, RFC 9110 §15.6.6, where Envoy says 426, or 400 to the preface of HTTP/2; and is not taken for 1.1 where HTTP/1.0 is accepted.',
 		cases: [
 			'Request line > HTTP/0.9',
 			'Request line > HTTP/1.2',
 			'Request line > HTTP/2.0',
 			'Request line > HTTP/0.9 by name',
 			'Request line > HTTP/3.0',
+			'Request line > the preface of HTTP/2',
+			'Request line > the preface of HTTP/2 and a frame',
 			'Connection > HTTP/1.0 where it is not accepted',
 			'Connection > HTTP/2.0 where HTTP/1.0 is accepted',
 		],
 	},
 	{
 		title: 'What is no HTTP',
-		why: 'weft reads a head whole before it judges its first line; what never ends its head is closed by the timeout. A preface of HTTP/2 where HTTP/1.1 is spoken is refused by its version.',
+		why: 'weft reads a head whole before it judges its first line; what never ends its head is closed by the timeout.',
 		cases: [
 			'Request line > HTTP/0.9 with nothing else',
-			'Request line > the preface of HTTP/2',
-			'Request line > the preface of HTTP/2 and a frame',
 			'Request line > an SSH greeting',
 			'Connection > HTTP/0.9 where HTTP/1.0 is accepted',
 		],
@@ -214,6 +214,7 @@ export const DIFFERENCES: readonly Difference[] = [
 		why: 'Connection is a list of tokens. To nominate a field that is for all recipients (Host, X-Forwarded-For) has no effect. Proxy-Connection is dropped unread.',
 		cases: [
 			'Connection > Connection that is no list of tokens',
+			'Connection > Connection with a no-break space',
 			'Connection > Connection in quotation marks',
 			'Connection > Proxy-Connection goes no further',
 			'Connection > Host cannot be nominated',

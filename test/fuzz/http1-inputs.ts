@@ -39,7 +39,14 @@ export const SPICE: readonly string[] = [
 		'Connection: keep-alive, x\r\n',
 		'Expect: 100-continue\r\n',
 	],
-	...['Content-Length: 0\r\n', 'Content-Length: 5\r\n', 'Content-Length: 5, 5\r\n', 'Content-Length : 3\r\n'],
+	...[
+		'Content-Length: 0\r\n',
+		'Content-Length: 5\r\n',
+		'Content-Length: 5, 5\r\n',
+		'Content-Length: 5,\xa05\r\n',
+		',\xa0',
+		'Content-Length : 3\r\n',
+	],
 	...['Transfer-Encoding: chunked\r\n', 'Transfer-Encoding: identity\r\n', 'transfer-encoding:\tchunked\r\n'],
 	...[
 		'Upgrade: websocket\r\nConnection: upgrade\r\n',

@@ -54,6 +54,8 @@ function bootstrap(upstreams: readonly RecordingUpstream[], port: (lane: number,
 		const routes = [{ match: { prefix: '/' }, route: { cluster } }];
 		for (const variant of VARIANTS) {
 			const manager = {
+				// The preface of HTTP/2 is no HTTP/1.1 here.
+				codec_type: 'HTTP1',
 				...MANAGERS[variant],
 				route_config: { name: cluster, virtual_hosts: [{ name: 'all', domains: ['*'], routes }] },
 			};

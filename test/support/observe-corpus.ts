@@ -12,8 +12,9 @@ export const SENTINEL_TARGET = '/sentinel';
 const SENTINEL = Buffer.from(`GET ${SENTINEL_TARGET} HTTP/1.1\r\nHost: sentinel\r\n\r\n`);
 const TUNNELLED = 'through the tunnel';
 
-/** A proxy that does nothing for this long is taken to wait. */
-const QUIET_MS = 120;
+/** A proxy that does nothing for this long is taken to wait, where that is likely, and where it is not. */
+const QUIET_MS = 60;
+const WAITING_QUIET_MS = 500;
 /** Something that must come is waited for this long. */
 const LIMIT_MS = 1500;
 
@@ -45,6 +46,7 @@ export async function observeRequest(
 	quietMs = QUIET_MS,
 ): Promise<RequestOutcome> {
 	const { upstream } = lane;
+	if (expected === null) await barrier(port);
 	upstream.begin();
 	upstream.answer = okAnswer;
 	const raw = Buffer.from(one.raw, 'latin1');
@@ -54,7 +56,7 @@ export async function observeRequest(
 	const read = (): ReadResponses => client.responses(methods);
 	try {
 		await client.send(cut(raw, split, raw.length));
-		if (expected === null) await quiet(client, quietMs);
+		if (expected === null) await settled(client, () => finalsOf(read()) >= finalsWanted(one), quietMs);
 		else {
 			await client.until(
 				() =>
@@ -90,7 +92,7 @@ export async function observeRequest(
 		} else if (!client.closed) {
 			const count = answers.length;
 			await client.send([SENTINEL]);
-			if (expected === null) await quiet(client, quietMs);
+			if (expected === null) await settled(client, () => read().responses.length > count, quietMs);
 			else await client.until(() => client.closed || read().responses.length > count, LIMIT_MS);
 			const last = upstream.arrived.at(-1)?.request;
 			const answered = read().responses.length === count + 1 && read().responses[count]?.status === 200;
@@ -136,6 +138,7 @@ export async function observeResponse(
 	quietMs = QUIET_MS,
 ): Promise<ResponseOutcome> {
 	const { upstream } = lane;
+	if (!known) await barrier(port);
 	upstream.begin();
 	const bytes = Buffer.from(one.raw, 'latin1');
 	const parts = bytes.length === 0 ? [] : cut(bytes, split, bytes.length);
@@ -148,7 +151,7 @@ export async function observeResponse(
 	try {
 		await client.send([Buffer.from(`${one.method} /case HTTP/1.1\r\nHost: a\r\n\r\n`)]);
 		if (known) await client.until(() => client.closed || finals() > 0 || read().violation !== '', LIMIT_MS);
-		else await quiet(client, quietMs);
+		else await settled(client, () => finals() > 0, quietMs);
 		// What comes after the response must be seen before the connection is used again.
 		await client.until(() => upstream.sending === 0, LIMIT_MS);
 		for (let i = 0; i < 4; i++) await new Promise(setImmediate);
@@ -189,10 +192,32 @@ async function sentinelTakes(lane: Lane, port: number, id: number, violations: s
 	}
 }
 
-async function quiet(client: RawClient, quietMs: number): Promise<void> {
+/** Responses that weft would give: that many are enough to take a proxy for done. */
+function finalsWanted(one: RequestCase): number {
+	return Math.max(1, one.answers.filter((status) => status >= 200 || status === 101).length);
+}
+
+function finalsOf(read: ReadResponses): number {
+	return read.responses.filter((response) => response.status >= 200 || response.status === 101).length;
+}
+
+/** The proxy has done nothing for a while; a longer one while it owes something. */
+async function settled(client: RawClient, done: () => boolean, quietMs: number): Promise<void> {
 	for (;;) {
 		const { changes } = client;
 		if (client.closed) return;
-		if (!(await client.until(() => client.changes !== changes, quietMs))) return;
+		const limitMs = done() ? quietMs : Math.max(quietMs, WAITING_QUIET_MS);
+		if (!(await client.until(() => client.changes !== changes, limitMs))) return;
+	}
+}
+
+/** What an earlier case set going in the proxy has arrived when a later request is answered. */
+async function barrier(port: number): Promise<void> {
+	const client = await RawClient.connect(port);
+	try {
+		await client.send([Buffer.from('GET /barrier HTTP/1.1\r\nHost: barrier\r\n\r\n')]);
+		await client.until(() => client.closed || client.received !== '', LIMIT_MS);
+	} finally {
+		client.destroy();
 	}
 }

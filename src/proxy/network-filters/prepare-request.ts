@@ -1,6 +1,7 @@
 // What a connection manager does to a request's head before routes and filters see it: who the
 // client is, what it may not say, the request's id, the form of its path. As Envoy does.
 
+import { trimSpace } from '../../http/characters.ts';
 import { getHeaderJoined, type HeaderList, hasHeader, removeHeader, setHeader } from '../../http/headers.ts';
 import type { RequestHead } from '../../http/stream.ts';
 import type { Exchange } from '../http-filters/exchange.ts';
@@ -111,8 +112,8 @@ function identifyClient(exchange: Exchange, settings: HttpSettings): void {
 function hopFromEnd(forwarded: string | undefined, fromEnd: number): { host: string; single: boolean } | null {
 	if (forwarded === undefined) return null;
 	const hops = forwarded.split(',');
-	const hop = hops[hops.length - 1 - fromEnd]?.trim();
-	if (hop === undefined || !/^[0-9a-fA-F.:]{2,45}$/.test(hop)) return null;
+	const hop = trimSpace(hops[hops.length - 1 - fromEnd] ?? '');
+	if (!/^[0-9a-fA-F.:]{2,45}$/.test(hop)) return null;
 	return { host: hop, single: hops.length === 1 };
 }
 
