@@ -148,26 +148,25 @@ async function scripted(mesh: DemoMesh, options: Options): Promise<number> {
 async function live(mesh: DemoMesh, options: Options, interrupted: Promise<unknown>): Promise<number> {
 	const { load, storefrontUrl } = await bringUp(mesh, options);
 	const data = mesh.data;
-	const run = (words: string) => `dist/weft --data ${data} ${words}`;
 	const manifests = 'examples/shop/mesh';
+	// With what it does to the right of each; 80 columns hold the longest.
+	const tries = [
+		[`dist/weft apply -f ${manifests}/products-canary-10.yaml`, '10 % to v2'],
+		[`dist/weft apply -f ${manifests}/products-v2.yaml`, 'all to v2'],
+		[`dist/weft apply -f ${manifests}/reviews-route.yaml`, 'moves /reviews'],
+		[`kill -9 ${mesh.pidOf('products-v1-1')}`, 'nothing fails'],
+		[`dist/weft apply -f ${manifests}/payments-delay.yaml`, '400 ms slower'],
+		[`dist/weft delete -f ${manifests}/payments-delay.yaml`, 'as before'],
+		['dist/weft status; dist/weft get httproutes', 'look around'],
+	] as const;
+	const width = Math.max(...tries.map(([command]) => command.length));
 	const tips = [
 		`dashboard  ${mesh.dashboardUrl}`,
 		`the shop   ${storefrontUrl}`,
 		'',
-		`In another terminal, in ${relative(process.cwd(), projectRoot) || projectRoot}:`,
-		'  shift 10 % of products to v2, then all of it',
-		`    ${run(`apply -f ${manifests}/products-canary-10.yaml`)}`,
-		`    ${run(`apply -f ${manifests}/products-v2.yaml`)}`,
-		'  move /reviews from the monolith to its service',
-		`    ${run(`apply -f ${manifests}/reviews-route.yaml`)}`,
-		'  kill an instance, and see nothing fail',
-		`    kill -9 ${mesh.pidOf('products-v1-1')}`,
-		'  inject a delay of 400 ms, and take it away again',
-		`    ${run(`apply -f ${manifests}/payments-delay.yaml`)}`,
-		`    ${run(`delete -f ${manifests}/payments-delay.yaml`)}`,
-		'  look around',
-		`    ${run('status')}`,
-		`    ${run('get httproutes')}`,
+		`Try in another terminal, in ${relative(process.cwd(), projectRoot) || projectRoot}:`,
+		`  export WEFT_DATA=${data}`,
+		...tries.map(([command, effect]) => `  ${command.padEnd(width)} # ${effect}`),
 	];
 	await showLive(mesh, load, tips, interrupted);
 	return 0;

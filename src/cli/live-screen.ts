@@ -1,7 +1,8 @@
 // A view that is drawn anew in place, on the terminal's other screen.
 
-const ENTER_SCREEN = '\x1b[?1049h\x1b[?25l';
-const LEAVE_SCREEN = '\x1b[?25h\x1b[?1049l';
+// Lines that are too long are cut off (DECAWM off): one that wrapped would push the first ones out.
+const ENTER_SCREEN = '\x1b[?1049h\x1b[?25l\x1b[?7l';
+const LEAVE_SCREEN = '\x1b[?7h\x1b[?25h\x1b[?1049l';
 const HOME = '\x1b[H';
 const CLEAR_LINE_REST = '\x1b[K';
 const CLEAR_SCREEN_REST = '\x1b[J';

@@ -29,13 +29,23 @@ export async function showLive(
 			const lines = await view(mesh, load);
 			if (over) break;
 			if (terminal)
-				screen.draw([...tips.map((tip) => (tip.startsWith('    ') ? coloured(tip, 'blue') : tip)), '', ...lines]);
+				screen.draw([
+					...tips.map((tip) => (tip.startsWith('  ') ? coloured(tip, 'blue') : tip)),
+					'',
+					...fitting(lines, (process.stdout.rows ?? 24) - tips.length - 2),
+				]);
 			else for (const line of [...lines, '']) console.log(line);
 			await Promise.race([end, Bun.sleep(terminal ? REDRAW_MS : PRINT_MS)]);
 		}
 	} finally {
 		if (terminal) screen.leave();
 	}
+}
+
+/** Where not all lines have room: who calls whom, without the table of services above it. */
+function fitting(lines: readonly string[], room: number): readonly string[] {
+	const edges = lines.findIndex((line) => line.includes('FROM'));
+	return lines.length <= room || edges < 0 ? lines : [lines[0]!, '', ...lines.slice(edges)];
 }
 
 async function view(mesh: DemoMesh, load: LoadObserver): Promise<string[]> {
