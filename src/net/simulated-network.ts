@@ -148,6 +148,12 @@ export class SimulatedNetwork implements Network {
 		}
 	}
 
+	/** Breaks one connection, whichever. */
+	breakAnyConnection(): void {
+		const all = [...this.connections];
+		all[this.random.below(all.length)]?.breakBothEnds();
+	}
+
 	/** Connections that are not closed, both ends counted. */
 	get openConnections(): number {
 		return this.connections.size;

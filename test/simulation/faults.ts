@@ -43,7 +43,7 @@ export class Faults {
 		const { mode, random, mesh } = this;
 		const pool: Fault[] = [...CHANGES];
 		if (mode !== 'calm') pool.push(...RETRY_SAFE, ...RETRY_SAFE);
-		if (mode === 'rough') pool.push(...ROUGH, ...ROUGH);
+		if (mode === 'rough') pool.push(...ROUGH, ...ROUGH, ROUGH[0]!, ROUGH[0]!);
 		if (mode !== 'calm' && random.next() < 0.3) {
 			this.closesKeptConnections = true;
 			for (const { program } of mesh.hosts) program.idleCloseMs = 20 + random.below(300);
@@ -217,6 +217,12 @@ const RETRY_SAFE: readonly Fault[] = [
 ];
 
 const ROUGH: readonly Fault[] = [
+	function connectionsBreakOften(faults) {
+		const { mesh, random } = faults;
+		const lastsMs = 100 + random.next() * 500;
+		const count = 10 + random.below(40);
+		for (let i = 0; i < count; i++) faults.at(random.next() * lastsMs, () => mesh.network.breakAnyConnection());
+	},
 	function connectionsToSidecarBreak(faults) {
 		faults.mesh.network.resetConnectionsTo(faults.anyHost().address);
 	},

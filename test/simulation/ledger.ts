@@ -26,12 +26,9 @@ interface Entry {
 
 /**
  * What the mesh may hold of one body: on each of three connections a window of the network and a
- * full write buffer plus one read's worth, and some for framing and kept bodies.
+ * full write buffer plus one read's worth, and some for framing.
  */
 export const BUFFERED_BYTES_MAX = 3 * (64 + 64 + 64) * 1024 + 64 * 1024;
-
-/** Envoy's default of `per_connection_buffer_limit_bytes`. */
-const KEPT_BYTES_MAX = 1024 * 1024;
 
 export class Ledger {
 	readonly violations: string[] = [];
@@ -42,8 +39,8 @@ export class Ledger {
 	constructor(
 		plans: readonly RequestPlan[],
 		private readonly nowMs: () => number,
-		/** Requests may be sent to more than one host. */
-		private readonly hasRetries: boolean,
+		/** Requests may fail, or be sent to more than one host. */
+		private readonly hasFailures: boolean,
 	) {
 		for (const plan of plans) {
 			this.entries.set(plan.id, {
@@ -105,9 +102,9 @@ export class Ledger {
 	/** `bytes` of the body have left the client. */
 	requestBytesSent(id: number, bytes: number): void {
 		const entry = this.entries.get(id)!;
-		// Of what was sent in vain the sidecar keeps as much as a retry may need.
-		const most = BUFFERED_BYTES_MAX + (this.hasRetries ? KEPT_BYTES_MAX : 0);
-		if (bytes - entry.atProgram > most) {
+		// What is answered early is read and dropped; what may be sent again is kept.
+		if (this.hasFailures || entry.plan.early) return;
+		if (bytes - entry.atProgram > BUFFERED_BYTES_MAX) {
 			this.violation(`${bytes - entry.atProgram} bytes of the body of request ${id} are held by the mesh`);
 		}
 	}

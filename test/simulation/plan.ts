@@ -71,6 +71,7 @@ const MISBEHAVIOURS: readonly Misbehaviour[] = [
 	'garbage',
 	'silence',
 ];
+const STALL_BYTES = 1_800_000;
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']);
 
 /** RFC 9110 §9.2.2. */
@@ -96,27 +97,31 @@ function drawPlan(random: SeededRandom, id: number, options: PlanOptions): Reque
 	const requestBytes = hasBody ? size(random, options.bodyBytesMax) : 0;
 	const misbehaviour = options.misbehave && chance(15) ? MISBEHAVIOURS[random.below(MISBEHAVIOURS.length)]! : null;
 	const framings = ['length', 'chunked', 'length', 'chunked', 'close'] as const;
+	// Now and then an end that stalls, with more to come than the mesh may hold.
+	const stalls = chance(options.bodyBytesMax > STALL_BYTES ? 8 : 0);
+	const stallMs = 500 + random.next() * 2000;
+	const large = STALL_BYTES + random.below(Math.max(1, options.bodyBytesMax - STALL_BYTES));
 	return {
 		id,
 		startMs: random.next() * options.durationMs,
 		client: random.below(options.clients),
 		method,
 		path: chance(30) ? '/b/x' : '/a/x',
-		requestBytes,
+		requestBytes: stalls && hasBody ? large : requestBytes,
 		requestChunked: chance(50),
 		requestGapMs: chance(15) ? random.next() * 20 : 0,
 		expectContinue: hasBody && chance(5),
 		lastOnConnection: chance(5),
 		abortAfterMs: options.aborts && chance(8) ? random.next() * 60 : null,
-		clientPauseMs: chance(10) ? random.next() * 80 : 0,
+		clientPauseMs: stalls ? stallMs : chance(10) ? random.next() * 80 : 0,
 		status: STATUSES[random.below(STATUSES.length)]!,
-		responseBytes: size(random, options.bodyBytesMax),
+		responseBytes: stalls ? large : size(random, options.bodyBytesMax),
 		responseFraming: framings[random.below(framings.length)]!,
 		responseGapMs: chance(15) ? random.next() * 20 : 0,
 		thinkMs: chance(50) ? random.next() * 30 : 0,
 		earlyHints: chance(5),
 		early: chance(6),
-		serverPauseMs: chance(10) ? random.next() * 80 : 0,
+		serverPauseMs: stalls ? stallMs : chance(10) ? random.next() * 80 : 0,
 		serverCloses: chance(6),
 		misbehaviour,
 	};

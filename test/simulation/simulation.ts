@@ -100,7 +100,7 @@ class Run {
 			durationMs,
 			misbehave: rough,
 			aborts: random.next() < 0.5,
-			bodyBytesMax: random.next() < 0.1 ? 3_000_000 : 100_000,
+			bodyBytesMax: random.next() < 0.15 ? 3_000_000 : 100_000,
 		};
 		this.plans = drawPlans(random, options);
 		const calm = { ...options, requests: PROBES, misbehave: false, aborts: false, bodyBytesMax: 1000 };
