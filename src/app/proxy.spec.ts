@@ -190,6 +190,64 @@ describe('time', () => {
 		expect(peer.text).toStartWith('HTTP/1.1 504');
 	});
 
+	test('a stream has a longest duration, whatever moves on it', async () => {
+		const options = { common_http_protocol_options: { max_stream_duration: '2s' } };
+		await world.start(
+			{ ...routes({ timeout: '0s' }), ...options },
+			'HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nsome',
+		);
+		const begun = world.client(GET);
+		const unfinished = world.client('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n');
+		world.advance(1900);
+		expect(begun.peer.text).toEndWith('some');
+		expect(begun.peer.closed).toBe(false);
+		world.advance(200);
+		expect(begun.peer.closed).toBe(true);
+		expect(unfinished.peer.closed).toBe(true);
+		expect(world.metric('envoy_http_downstream_rq_max_duration_reached')).toBe(2);
+	});
+
+	test("a route's own longest duration replaces it, and the route's timeout", async () => {
+		const options = { common_http_protocol_options: { max_stream_duration: '2s' } };
+		const route = { timeout: '1s', max_stream_duration: { max_stream_duration: '20s' } };
+		await world.start({ ...routes(route), ...options }, null);
+		const { peer } = world.client(GET);
+		const unfinished = world.client('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n');
+		world.advance(19_000);
+		expect(peer.text).toBe('');
+		world.advance(2000);
+		expect(peer.text).toStartWith('HTTP/1.1 504');
+		expect(peer.text).toEndWith('downstream duration timeout');
+		expect(unfinished.peer.text).toStartWith('HTTP/1.1 408');
+	});
+
+	test("a route's longest duration of 0 lifts it", async () => {
+		const options = { common_http_protocol_options: { max_stream_duration: '2s' } };
+		const route = { timeout: '1s', max_stream_duration: { max_stream_duration: '0s' } };
+		await world.start({ ...routes(route), ...options }, null);
+		const { peer } = world.client(GET);
+		world.advance(60_000);
+		expect(peer.text).toBe('');
+	});
+
+	test('a request timeout that was kept does not ring again while the response is awaited', async () => {
+		await world.start({ ...routes({ timeout: '0s' }), request_timeout: '2s' }, null);
+		const { connection } = world.client('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nha');
+		world.advance(100);
+		connection.write(Buffer.from('lf'));
+		world.advance(1000);
+		let looks = 0;
+		const { nowMs } = world.clock;
+		world.clock.nowMs = () => {
+			looks += 1;
+			// Ends what would else ring for ever without time passing.
+			if (looks > 100) throw new Error('the clock is looked at too often');
+			return nowMs.call(world.clock);
+		};
+		world.clock.advance(60_000);
+		expect(looks).toBeLessThan(100);
+	});
+
 	test('a request that does not come to its end is 408', async () => {
 		await world.start({ ...routes({}), request_timeout: '2s' }, null);
 		const { peer } = world.client('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf');

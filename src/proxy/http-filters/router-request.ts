@@ -45,7 +45,6 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 	private timeoutAtMs = NEVER;
 	private perTryAtMs = NEVER;
 	private retryAtMs = NEVER;
-	private durationAtMs = NEVER;
 
 	constructor(
 		private readonly exchange: Exchange,
@@ -70,10 +69,6 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 			if (expected > 0) setHeader(head.headers, 'x-envoy-expected-rq-timeout-ms', String(Math.round(expected)));
 		}
 		finalizeRequest(exchange, this.route, action, this.addEnvoyHeaders);
-		if (action.maxStreamDurationMs !== null && action.maxStreamDurationMs > 0) {
-			this.durationAtMs = exchange.startMs + action.maxStreamDurationMs;
-			exchange.wakeAt(this.durationAtMs);
-		}
 		if (end) this.requestEnded();
 		this.startAttempt();
 	}
@@ -111,8 +106,8 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 
 	checkDeadlines(nowMs: number): number {
 		if (this.over) return NEVER;
-		if (nowMs >= this.timeoutAtMs || nowMs >= this.durationAtMs) {
-			this.timedOut(nowMs >= this.timeoutAtMs);
+		if (nowMs >= this.timeoutAtMs) {
+			this.timedOut();
 			return NEVER;
 		}
 		if (nowMs >= this.retryAtMs) {
@@ -123,7 +118,7 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 			this.tryTimedOut();
 		}
 		if (this.over) return NEVER;
-		return Math.min(this.timeoutAtMs, this.perTryAtMs, this.retryAtMs, this.durationAtMs);
+		return Math.min(this.timeoutAtMs, this.perTryAtMs, this.retryAtMs);
 	}
 
 	attemptReady(attempt: UpstreamAttempt): void {
@@ -319,13 +314,13 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		this.failed({ end: 'timeout', flags, status: 504, reason: 'per try timeout', transport: '' }, true);
 	}
 
-	private timedOut(response: boolean): void {
+	private timedOut(): void {
 		const { exchange } = this;
 		this.cluster.stats.countTimeout();
 		this.finish();
 		this.attempt?.cancel();
-		const flags = response ? ResponseFlag.upstreamRequestTimeout : ResponseFlag.durationTimeout;
-		const details = response ? 'response_timeout' : 'max_duration_timeout';
+		const flags = ResponseFlag.upstreamRequestTimeout;
+		const details = 'response_timeout';
 		if (this.responding) exchange.resetDownstream(flags, details);
 		else exchange.sendLocalReply(504, 'upstream request timeout', flags, details, this.attemptCountHeader());
 	}

@@ -278,18 +278,19 @@ export class HttpExchange extends Exchange implements RequestListener {
 			callback?.();
 			if (this.complete) return NEVER;
 		}
-		if (nowMs >= this.requestDueMs && !this.requestEnded) {
+		if (nowMs >= this.requestDueMs) {
 			this.settings.stats.requestTimeouts.inc();
 			this.sendLocalReply(408, 'request timeout', 0, 'request_overall_timeout');
 			return NEVER;
 		}
 		if (nowMs >= this.durationDueMs) {
-			this.overDue(ResponseFlag.durationTimeout, 'max_duration_timeout', 408);
+			this.settings.stats.maxDurationTimeouts.inc();
+			this.overDue(0, 'max_duration_timeout', 'downstream duration timeout');
 			return NEVER;
 		}
 		if (this.idleLimitMs() > 0 && nowMs >= this.lastMoveMs + this.idleLimitMs()) {
 			this.settings.stats.streamIdleTimeouts.inc();
-			this.overDue(ResponseFlag.streamIdleTimeout, 'stream_idle_timeout', this.requestEnded ? 504 : 408);
+			this.overDue(ResponseFlag.streamIdleTimeout, 'stream_idle_timeout', 'stream timeout');
 			return NEVER;
 		}
 		const sinkDueMs = this.sink === null ? NEVER : this.sink.checkDeadlines(nowMs);
@@ -306,6 +307,11 @@ export class HttpExchange extends Exchange implements RequestListener {
 		if (route === null) return;
 		this.routeName = route.name;
 		this.virtualHostName = route.virtualHost.name;
+		const { action } = route;
+		if (action.kind !== 'forward' || action.maxStreamDurationMs === null) return;
+		// In place of the connection manager's own, as in Envoy.
+		this.durationDueMs = action.maxStreamDurationMs > 0 ? this.startMs + action.maxStreamDurationMs : NEVER;
+		this.home.wakeAt(this.durationDueMs);
 	}
 
 	private runRequestHead(): void {
@@ -370,12 +376,13 @@ export class HttpExchange extends Exchange implements RequestListener {
 
 	private endRequest(): void {
 		this.requestEnded = true;
+		this.requestDueMs = NEVER;
 		this.requestEndMs = this.clock.nowMs();
 	}
 
-	private overDue(flags: number, details: string, status: number): void {
+	private overDue(flags: number, details: string, body: string): void {
 		if (this.responseStarted) this.resetDownstream(flags, details);
-		else this.sendLocalReply(status, 'stream timeout', flags, details);
+		else this.sendLocalReply(this.requestEnded ? 504 : 408, body, flags, details);
 	}
 
 	private idleLimitMs(): number {

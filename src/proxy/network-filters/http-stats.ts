@@ -14,6 +14,7 @@ export class HttpStats {
 	readonly receivedResets: Counter;
 	readonly sentResets: Counter;
 	readonly requestTimeouts: Counter;
+	readonly maxDurationTimeouts: Counter;
 	readonly idleTimeouts: Counter;
 	readonly streamIdleTimeouts: Counter;
 	readonly protocolErrors: Counter;
@@ -38,6 +39,10 @@ export class HttpStats {
 		this.receivedResets = counter('envoy_http_downstream_rq_rx_reset', 'Streams that the client reset');
 		this.sentResets = counter('envoy_http_downstream_rq_tx_reset', 'Streams that were reset towards the client');
 		this.requestTimeouts = counter('envoy_http_downstream_rq_timeout', 'Requests over their request timeout');
+		this.maxDurationTimeouts = counter(
+			'envoy_http_downstream_rq_max_duration_reached',
+			'Streams over their maximum duration',
+		);
 		this.idleTimeouts = counter('envoy_http_downstream_cx_idle_timeout', 'Connections closed because idle');
 		this.streamIdleTimeouts = counter('envoy_http_downstream_rq_idle_timeout', 'Streams over their idle timeout');
 		this.protocolErrors = counter('envoy_http_downstream_cx_protocol_error', 'Connections that broke the protocol');

@@ -234,7 +234,7 @@ class Compiler {
 			cluster: specifier.case === 'cluster' ? specifier.value : '',
 			clusterHeader: specifier.case === 'clusterHeader' ? specifier.value.toLowerCase() : '',
 			clusterNotFoundStatus: notFoundStatus(action.clusterNotFoundResponseCode),
-			timeoutMs: durationMs(action.timeout) ?? TIMEOUT_MS_DEFAULT,
+			timeoutMs: timeoutMs(action),
 			idleTimeoutMs: durationMs(action.idleTimeout),
 			maxStreamDurationMs: durationMs(action.maxStreamDuration?.maxStreamDuration),
 			pathRewrite,
@@ -337,6 +337,11 @@ class Compiler {
 	private wrong(field: string, found: string | undefined, expected: string): void {
 		this.details.push({ object: this.object, field, found, expected });
 	}
+}
+
+/** With a `max_stream_duration`, also one of 0, Envoy looks at no `timeout`. */
+function timeoutMs(action: RouteAction): number {
+	return action.maxStreamDuration === undefined ? (durationMs(action.timeout) ?? TIMEOUT_MS_DEFAULT) : 0;
 }
 
 function notFoundStatus(code: NotFoundCode): number {

@@ -33,10 +33,11 @@ export interface ForwardAction {
 	readonly clusterHeader: string;
 	/** Answer when the cluster does not exist. */
 	readonly clusterNotFoundStatus: number;
-	/** From the end of the request to the end of the response; 0: none. Default 15000. */
+	/** From the end of the request to the end of the response; 0: none. Default 15000; 0 with a `max_stream_duration`. */
 	readonly timeoutMs: number;
 	/** Nothing moved on the stream; null: the connection manager's `stream_idle_timeout`; 0: none. */
 	readonly idleTimeoutMs: number | null;
+	/** From the start of the request, whatever moves; null: the connection manager's `max_stream_duration`; 0: none. */
 	readonly maxStreamDurationMs: number | null;
 	readonly pathRewrite: PathRewrite | null;
 	/** New authority; empty: kept. */
