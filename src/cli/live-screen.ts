@@ -4,6 +4,7 @@
 const ENTER_SCREEN = '\x1b[?1049h\x1b[?25l\x1b[?7l';
 const LEAVE_SCREEN = '\x1b[?7h\x1b[?25h\x1b[?1049l';
 const HOME = '\x1b[H';
+// Before what is written: after a line of full width it would take its last character.
 const CLEAR_LINE_REST = '\x1b[K';
 const CLEAR_SCREEN_REST = '\x1b[J';
 
@@ -21,6 +22,6 @@ export class LiveScreen {
 		const height = Math.max(4, process.stdout.rows ?? 24);
 		const shown =
 			lines.length <= height ? lines : [...lines.slice(0, height - 1), `… ${lines.length - height + 1} more lines`];
-		process.stdout.write(`${HOME}${shown.map((line) => `${line}${CLEAR_LINE_REST}`).join('\n')}${CLEAR_SCREEN_REST}`);
+		process.stdout.write(`${HOME}${shown.map((line) => `${CLEAR_LINE_REST}${line}`).join('\n')}${CLEAR_SCREEN_REST}`);
 	}
 }
