@@ -30,7 +30,7 @@ export interface RequestCase {
 	 * rest of a request; `tunnel`: bytes go through as they are.
 	 */
 	readonly after: 'open' | 'closed' | 'waiting' | 'tunnel';
-	/** Fields, `name: value`, that the last request upstream must have, and names that it must not have. */
+	/** Fields, `name: value` (`trailer name: value`), that the last request upstream must have, and names that it must not. */
 	readonly has: readonly string[];
 	readonly hasNot: readonly string[];
 }

@@ -69,7 +69,7 @@ async function holdsForRequest(one: RequestCase, split: Split): Promise<void> {
 	});
 	expect(outcome.violations).toEqual([]);
 	const last = outcome.arrived.at(-1)?.request;
-	for (const field of one.has) expect(lines(last?.fields ?? [])).toContain(field);
+	for (const field of one.has) expect(lines(last?.fields ?? [], last?.trailers ?? [])).toContain(field);
 	for (const name of one.hasNot) expect(values(last?.fields ?? [], name)).toEqual([]);
 
 	const sent = readRequests(one.raw).requests;
@@ -105,6 +105,10 @@ function meaningOf(request: ReadRequest, withoutPath: boolean): string {
 	return JSON.stringify([request.method, withoutPath ? '' : path, host, request.body]);
 }
 
+/** Framing, routing, authentication (RFC 9110 §6.5.1), and what a proxy says of a client. */
+const FORBIDDEN_TRAILER =
+	/^(content-length|transfer-encoding|host|connection|te|upgrade|trailer|authorization|proxy-authorization|cookie|x-forwarded-.*)$/;
+
 /** What no two parsers can read in two ways. */
 function expectPlain(request: ReadRequest, raw: string): void {
 	const head = raw.slice(0, raw.indexOf('\r\n\r\n'));
@@ -115,6 +119,7 @@ function expectPlain(request: ReadRequest, raw: string): void {
 	expect(lengths.length + codings.length).toBeLessThanOrEqual(1);
 	if (lengths.length === 1) expect(lengths[0]).toMatch(/^(0|[1-9]\d*)$/);
 	if (codings.length === 1) expect(codings[0]).toBe('chunked');
+	for (const [name] of request.trailers) expect(name).not.toMatch(FORBIDDEN_TRAILER);
 	expect(request.version).toBe('HTTP/1.1');
 	expect(request.target).toMatch(/^(\/|\*$)/);
 	expect(head).not.toMatch(/[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\r\n[ \t]/);
@@ -135,10 +140,11 @@ async function holdsForResponse(one: ResponseCase, split: Split): Promise<void> 
 	expect(outcome.violations).toEqual([]);
 	if (one.body !== null && complete) expect(outcome.body).toBe(one.body);
 	if (one.body !== null && !complete) expect(one.body.startsWith(outcome.body)).toBe(true);
-	for (const field of one.has) expect(lines(outcome.fields)).toContain(field);
+	for (const field of one.has) expect(lines(outcome.fields, outcome.trailers)).toContain(field);
 	for (const name of one.hasNot) expect(values(outcome.fields, name)).toEqual([]);
 }
 
-function lines(fields: readonly Field[]): string[] {
-	return fields.map(([name, value]) => `${name}: ${value}`);
+function lines(fields: readonly Field[], trailers: readonly Field[]): string[] {
+	const text = ([name, value]: Field) => `${name}: ${value}`;
+	return [...fields.map(text), ...trailers.map((trailer) => `trailer ${text(trailer)}`)];
 }

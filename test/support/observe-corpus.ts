@@ -122,6 +122,7 @@ export interface ResponseOutcome {
 	readonly statuses: readonly number[];
 	readonly body: string;
 	readonly fields: readonly Field[];
+	readonly trailers: readonly Field[];
 	readonly complete: boolean;
 	/** The next request took the same connection upstream. */
 	readonly reused: boolean;
@@ -167,6 +168,7 @@ export async function observeResponse(
 			statuses: [...responses.map((response) => response.status), ...(partial === null ? [] : [partial.status])],
 			body: shown?.body ?? '',
 			fields: shown?.fields ?? [],
+			trailers: shown?.trailers ?? [],
 			complete,
 			reused,
 			violations: violations.filter((one) => one !== ''),
