@@ -4,6 +4,7 @@ import { isIPv4 } from 'node:net';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { startLocalControlPlane } from '../app/control-plane/local-control-plane.ts';
 import { dataDirectory, dataPaths } from '../app/data-directory.ts';
+import { releaseStartupMemory } from '../app/startup-memory.ts';
 import type { TcpAddress } from '../control/api/api-server.ts';
 import { quietGrpc } from '../grpc/quiet.ts';
 import { DEFAULT_TRUST_DOMAIN, trustDomainFault } from '../identity/spiffe.ts';
@@ -74,8 +75,9 @@ async function up(flags: Flags): Promise<number> {
 	const paths = dataPaths(dataDirectory(flags.data, process.env));
 	// Listened for from the start, so that a stop while starting is one in order too.
 	const stopped = stopAsked();
+	const network = new BunNetwork();
 	const controlPlane = await startLocalControlPlane({
-		network: new BunNetwork(),
+		network,
 		paths,
 		api: flags.apiAddress,
 		apiTls: { ...(flags.apiTlsAddress ?? API_TLS_DEFAULT), mayMove: flags.apiTlsAddress === undefined },
@@ -94,7 +96,9 @@ async function up(flags: Flags): Promise<number> {
 			'',
 		].join('\n'),
 	);
+	const settling = releaseStartupMemory(network.clock);
 	await stopped;
+	settling.cancel();
 	await controlPlane.stop();
 	return 0;
 }
