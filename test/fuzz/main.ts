@@ -3,11 +3,21 @@
 import { bootstrapLoader } from './bootstrap-loader.ts';
 import { chunkedDecoder } from './chunked-decoder.ts';
 import { type FuzzTarget, fuzz, fuzzSeed } from './fuzz.ts';
+import { hpack, http2Client, http2Server } from './http2.ts';
 import { pathNormaliser } from './path-normaliser.ts';
 import { requestParser } from './request-parser.ts';
 import { responseParser } from './response-parser.ts';
 
-const TARGETS: readonly FuzzTarget[] = [requestParser, responseParser, chunkedDecoder, pathNormaliser, bootstrapLoader];
+const TARGETS: readonly FuzzTarget[] = [
+	requestParser,
+	responseParser,
+	chunkedDecoder,
+	pathNormaliser,
+	bootstrapLoader,
+	hpack,
+	http2Server,
+	http2Client,
+];
 
 const [name = '', seconds = '60', seedText] = process.argv.slice(2);
 const target = TARGETS.find((one) => one.name === name);

@@ -1,0 +1,51 @@
+// The fuzz targets of HTTP/2, each for a few seconds, and our header blocks read by Python's hpack.
+
+import { describe, expect, test } from 'bun:test';
+import { peerPath } from '../support/peers.ts';
+import { fuzz, fuzzDurationMs, fuzzSeed } from './fuzz.ts';
+import { encodedLists, hpack, http2Client, http2Server } from './http2.ts';
+
+const seed = fuzzSeed();
+const durationMs = fuzzDurationMs();
+
+for (const target of [hpack, http2Server, http2Client]) {
+	test(
+		`${target.name} holds its properties, seed ${seed}`,
+		() => {
+			fuzz(target, durationMs, seed);
+		},
+		durationMs + 30_000,
+	);
+}
+
+const READ_BLOCKS = `
+import json, sys
+from hpack import Decoder
+decoder = Decoder()
+decoder.max_header_list_size = 1 << 20
+print(json.dumps([
+    [[name.decode('latin-1'), value.decode('latin-1')] for name, value in decoder.decode(bytes.fromhex(line.strip()), raw=True)]
+    for line in sys.stdin
+]))
+`;
+
+function pythonWithHpack(): string | null {
+	const python = peerPath('python3');
+	if (python === null) return null;
+	const found = Bun.spawnSync([python, '-c', 'import hpack']).exitCode === 0;
+	if (!found && process.env.CI === 'true') throw new Error('hpack is not installed; run scripts/setup --tests');
+	if (!found) console.log('skipped: Python has no hpack (scripts/setup --tests)');
+	return found ? python : null;
+}
+
+const python = pythonWithHpack();
+
+describe.skipIf(python === null)("Python's hpack", () => {
+	test(`reads what we write, seed ${seed}`, () => {
+		const lists = encodedLists(seed, 500);
+		const input = lists.map(({ block }) => Buffer.from(block).toString('hex')).join('\n');
+		const child = Bun.spawnSync([python!, '-c', READ_BLOCKS], { stdin: new TextEncoder().encode(input) });
+		expect(child.exitCode, child.stderr.toString()).toBe(0);
+		expect(JSON.parse(child.stdout.toString())).toEqual(lists.map(({ fields }) => fields));
+	});
+});
