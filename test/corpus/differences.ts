@@ -178,7 +178,7 @@ export const DIFFERENCES: readonly Difference[] = [
 			'Chunks > a size of 13 digits',
 			'Chunks > a size of 2^64 - 1',
 			'Chunks > a hundred zeros before the size',
-			'Chunks > a size of eight million leading zeros, begun',
+			'Chunks > a size of leading zeros without end',
 			'Chunks > a bare LF after a chunk',
 			'Chunks > a chunk that is too long',
 			'Chunks > a chunk that is too short',

@@ -27,6 +27,35 @@ test('the corpus has more than 300 cases, each with its section, and no name twi
 	}
 });
 
+test('the strict reader takes and refuses what the corpus says, save for limits and what is policy', () => {
+	const otherwise: string[] = [];
+	for (const one of REQUESTS.flatMap(({ cases }) => cases)) {
+		const { requests, rest } = readRequests(one.raw);
+		const last = one.answers.at(-1) ?? 0;
+		const syntax = [400, 501, 505].includes(last) && one.variant !== 'paths';
+		const agreed = requests.length === one.upstream.length && (!syntax || rest === 'invalid');
+		if ((syntax || last < 400) && !agreed) otherwise.push(one.name);
+	}
+	expect(otherwise.sort()).toEqual([
+		'Connection in quotation marks',
+		'Connection that is no list of tokens',
+		'Connection with a no-break space',
+		'HTTP/1.0 where it is not accepted',
+		'a TLS client hello in plain text',
+		'a chunk size with an overflow',
+		'a hundred zeros before the size',
+		'a size of 13 digits',
+		'a size of 2^64',
+		'a size of 2^64 + 5',
+		'a size of 2^64 - 1',
+		'a size of leading zeros without end',
+		'an extension of 20,000 bytes',
+		'many extensions that are together too long',
+		'what follows HTTP/1.0 without keep-alive is not read',
+		'what follows close is not read',
+	]);
+});
+
 test('the page of differences says of weft what is so', () => {
 	const said = new Map<string, string>();
 	for (const { topic, cases } of REQUESTS) {

@@ -47,10 +47,13 @@ export function readRequest(input: string): Reading<ReadRequest> {
 	const [, method = '', target = '', version = ''] = line;
 	const hosts = values(head.fields, 'host');
 	if (hosts.length > 1 || (hosts.length === 0 && version === 'HTTP/1.1')) return { kind: 'invalid', why: 'host' };
-	if (hosts.length === 1 && !AUTHORITY.test(hosts[0]!)) return { kind: 'invalid', why: 'host' };
+	if (hosts.length === 1 && !isAuthority(hosts[0]!)) return { kind: 'invalid', why: 'host' };
 	if (!targetIsGood(method, target)) return { kind: 'invalid', why: 'target' };
 	const framing = framingOf(head.fields, version);
 	if (typeof framing === 'string') return { kind: 'invalid', why: framing };
+	if (method === 'CONNECT' && framing !== null && (framing.chunked || framing.length > 0)) {
+		return { kind: 'invalid', why: 'CONNECT with content' };
+	}
 	const body = readBody(input.slice(start + head.length), framing ?? { chunked: false, length: 0 });
 	if (typeof body === 'string') return { kind: 'invalid', why: body };
 	const shared = { method, target, version, fields: head.fields };
@@ -204,9 +207,13 @@ function readChunks(input: string): Body | string {
 }
 
 function targetIsGood(method: string, target: string): boolean {
-	if (method === 'CONNECT') return AUTHORITY.test(target) && /:\d+$/.test(target);
+	if (method === 'CONNECT') return isAuthority(target) && /:\d+$/.test(target);
 	if (target.startsWith('/')) return true;
 	if (target === '*') return method === 'OPTIONS';
 	const absolute = /^https?:\/\/([^/?]*)(?:[/?].*)?$/i.exec(target);
-	return absolute !== null && AUTHORITY.test(absolute[1]!);
+	return absolute !== null && isAuthority(absolute[1]!);
+}
+
+function isAuthority(text: string): boolean {
+	return AUTHORITY.test(text) && Number(/(?<=[^:\]]:|\]:)\d*$/.exec(text)?.[0] ?? 0) <= 65535;
 }
