@@ -267,6 +267,22 @@ describe('time', () => {
 		expect(world.metric('envoy_listener_downstream_cx_active')).toBe(0);
 	});
 
+	test('a client that never ends its side is cut off some time after we ended ours', async () => {
+		await world.start({ ...routes({}) }, OK);
+		const { peer } = world.client('GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+		peer.onEnd = () => {
+			peer.ended = true;
+		};
+		world.advance(20_000);
+		expect(peer).toMatchObject({ ended: true, closed: false });
+		world.advance(15_000);
+		console.error("DBG", peer.closed, world.metric("envoy_listener_downstream_cx_active"), world.network.openConnections);
+		// Closes are told in a microtask.
+		await Promise.resolve();
+		expect(peer.closed).toBe(true);
+		expect(world.metric('envoy_listener_downstream_cx_active')).toBe(0);
+	});
+
 	test('a connection has a longest life and a number of requests', async () => {
 		await world.start({ ...routes({}), common_http_protocol_options: { max_connection_duration: '10s' } }, OK);
 		const { peer, connection } = world.client(GET);
@@ -413,4 +429,23 @@ test('a listener that was removed leaves no timer behind once its connections ha
 	world.advance(100);
 	expect(peer.closed).toBe(true);
 	expect(world.clock.nextDueMs()).toBe(null);
+});
+
+test('a drain that begins while another is under way ends with it', async () => {
+	await world.start(routes({ timeout: '0s' }), null);
+	const { connection } = world.client(GET);
+	world.advance(100);
+	const { listeners } = world.proxy;
+	const over: string[] = [];
+	const drains = [
+		listeners.drainInbound(60_000).then(() => over.push('inbound')),
+		listeners.drain(60_000).then(() => over.push('all')),
+	];
+	world.advance(100);
+	expect(over).toEqual([]);
+	connection.reset();
+	world.advance(100);
+	await Promise.all(drains);
+	expect(over.sort()).toEqual(['all', 'inbound']);
+	expect(world.clock.nowMs()).toBeLessThan(1000);
 });

@@ -34,10 +34,10 @@ export interface ListenerDirectory {
 }
 
 interface Taken {
-	readonly chain: FilterChain | null;
+	readonly chain: FilterChain;
 	readonly connection: Connection;
 	readonly destination: IpAddress | null;
-	/** Null while handshaking, or held. */
+	/** Null while handshaking. */
 	served: ServedConnection | null;
 }
 
@@ -48,6 +48,8 @@ export class ActiveListener {
 	private held: { connection: Connection; destination: IpAddress | null }[] = [];
 	private readonly stats: ListenerStats;
 	private draining = false;
+	/** Chains that an update took away; a handshake that began under one may still come to its end. */
+	private readonly givenUp = new WeakSet<FilterChain>();
 	private readonly uriSans = new WeakMap<ServerTlsOptions, string>();
 
 	constructor(
@@ -96,7 +98,6 @@ export class ActiveListener {
 		const held = this.held;
 		this.held = [];
 		for (const { connection, destination } of held) {
-			this.connections.delete(connection);
 			connection.resume();
 			this.accept(connection, destination);
 		}
@@ -130,7 +131,6 @@ export class ActiveListener {
 		const options = chain.tls.current();
 		if (options === null) {
 			if (log.enabled('debug')) log.debug('a certificate is not there yet', { listener: this.name });
-			this.stats.tlsErrors.inc();
 			connection.handler = new Handshake(this, taken, '');
 			connection.reset();
 			return;
@@ -199,9 +199,9 @@ export class ActiveListener {
 	private serve(taken: Taken, localUriSan: string): void {
 		const { connection, chain, destination } = taken;
 		const onClosed = (): void => this.gone(connection);
-		const served = chain!.filter.serve({ connection, localUriSan, originalDestination: destination, onClosed });
+		const served = chain.filter.serve({ connection, localUriSan, originalDestination: destination, onClosed });
 		taken.served = served;
-		if (this.draining) served.drain();
+		if (this.draining || this.givenUp.has(chain)) served.drain();
 	}
 
 	private gone(connection: Connection): void {
@@ -229,6 +229,7 @@ export class ActiveListener {
 			if (kept.has(old)) continue;
 			const successor = byIdentity.get(old.identityKey);
 			if (successor === undefined || !old.filter.handOver(successor.filter)) {
+				this.givenUp.add(old);
 				for (const taken of [...this.connections.values()]) if (taken.chain === old) taken.served?.drain();
 			}
 			releaseFilterChain(old);

@@ -60,6 +60,12 @@ interface Entry {
 	lastUpdatedMs: number;
 }
 
+interface Drain {
+	readonly listeners: readonly ActiveListener[];
+	/** Their last connection is gone, or the time is over. */
+	onGone(): void;
+}
+
 export class ListenerManager implements ListenerDirectory {
 	private readonly entries = new Map<string, Entry>();
 	private readonly byAddress = new Map<string, Entry>();
@@ -68,7 +74,8 @@ export class ListenerManager implements ListenerDirectory {
 	private readonly stats: ListenerManagerStats;
 	private subscription: Subscription | null = null;
 	private firstAnswer: () => void = () => {};
-	private draining: { readonly listeners: readonly ActiveListener[]; readonly onGone: () => void } | null = null;
+	/** Drains under way: of the inbound listeners, of all. */
+	private readonly drains = new Set<Drain>();
 	private stopped = false;
 
 	constructor(private readonly options: ListenerManagerOptions) {
@@ -115,7 +122,7 @@ export class ListenerManager implements ListenerDirectory {
 	connectionsGone(listener: ActiveListener): void {
 		this.leaving.get(listener)?.cancel();
 		this.leaving.delete(listener);
-		if (this.draining !== null && countConnections(this.draining.listeners) === 0) this.draining.onGone();
+		for (const drain of [...this.drains]) if (countConnections(drain.listeners) === 0) drain.onGone();
 	}
 
 	status(): ListenerStatus[] {
@@ -172,14 +179,15 @@ export class ListenerManager implements ListenerDirectory {
 		for (const listener of listeners) listener.drain();
 		if (countConnections(listeners) === 0) return;
 		await new Promise<void>((resolve) => {
-			const timer = this.options.network.clock.after(deadlineMs, resolve);
 			const onGone = () => {
 				timer.cancel();
+				this.drains.delete(drain);
 				resolve();
 			};
-			this.draining = { listeners, onGone };
+			const drain = { listeners, onGone };
+			const timer = this.options.network.clock.after(deadlineMs, onGone);
+			this.drains.add(drain);
 		});
-		this.draining = null;
 	}
 
 	private activeListeners(inboundOnly: boolean): ActiveListener[] {

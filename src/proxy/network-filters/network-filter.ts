@@ -20,7 +20,7 @@ export interface ServedConnection {
 	close(): void;
 }
 
-/** A compiled terminal network filter. Immutable but for `adopt`. */
+/** A compiled terminal network filter. Immutable but for `handOver`. */
 export interface NetworkFilter {
 	readonly kind: 'http' | 'tcp';
 	/** Resolves when it can serve: its routes have arrived, or were given up waiting for. */

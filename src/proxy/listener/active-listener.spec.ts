@@ -1,0 +1,154 @@
+// A listener's connections while its configuration changes under them, on the simulated network.
+
+import { describe, expect, test } from 'bun:test';
+import { create } from '@bufbuild/protobuf';
+import { ListenerSchema } from '../../generated/envoy/config/listener/v3/listener_pb.ts';
+import type { Address, ConnectionHandler, ServerTlsOptions } from '../../net/network.ts';
+import { SimulatedNetwork } from '../../net/simulated-network.ts';
+import { TestAuthority } from '../../net/testing-certificates.ts';
+import { VirtualClock } from '../../std/clock.ts';
+import { MetricRegistry } from '../../telemetry/registry.ts';
+import type { ConnectionInfo, NetworkFilter, ServedConnection } from '../network-filters/network-filter.ts';
+import { ActiveListener } from './active-listener.ts';
+import type { FilterChain } from './filter-chain.ts';
+import type { ListenerConfig } from './listener-config.ts';
+
+const ADDRESS: Address = { kind: 'ip', host: '127.0.0.1', port: 15001 };
+const SILENT: ConnectionHandler = { onConnect() {}, onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
+
+/** Serves by noting it. */
+class NotingFilter implements NetworkFilter {
+	readonly kind = 'http';
+	readonly ready = Promise.resolve();
+	readonly served: string[] = [];
+	/** Whether connections may go on with a next one. */
+	handsOver = true;
+
+	serve({ connection, onClosed }: ConnectionInfo): ServedConnection {
+		this.served.push('served');
+		connection.handler = { ...SILENT, onClose: onClosed };
+		return { drain: () => void this.served.push('drained'), close: () => connection.reset() };
+	}
+
+	handOver(): boolean {
+		return this.handsOver;
+	}
+
+	release(): void {}
+}
+
+function chain(identityKey: string, filter: NetworkFilter, tls: ServerTlsOptions | null | 'missing'): FilterChain {
+	return {
+		contentKey: identityKey,
+		identityKey,
+		destinationPort: null,
+		prefixLength: -1,
+		matchesAddress: () => true,
+		tls:
+			tls === null
+				? null
+				: { current: () => (tls === 'missing' ? null : tls), close: () => {}, subscribe: () => () => {}, material },
+		handshakeTimeoutMs: 0,
+		filter,
+	};
+}
+
+function material() {
+	return { certificateChainPem: '', rootsPem: '' };
+}
+
+function config(...chains: FilterChain[]): ListenerConfig {
+	return {
+		name: 'l',
+		address: ADDRESS,
+		mode: 0,
+		bindToPort: true,
+		useOriginalDestination: false,
+		chains,
+		defaultChain: null,
+		backlog: 0,
+		bufferLimitBytes: null,
+		statName: 'l',
+		message: create(ListenerSchema, { name: 'l' }),
+	};
+}
+
+class World {
+	/** Real time, at which certificates are good. */
+	readonly clock = new VirtualClock(Date.now());
+	readonly network = new SimulatedNetwork({ seed: 3, clock: this.clock });
+	readonly registry = new MetricRegistry();
+	readonly listener = new ActiveListener('l', this.network, this.registry, 'l', {
+		forDestination: () => undefined,
+		connectionsGone: () => {},
+	});
+
+	connect(rootsPem: string): void {
+		const tls = { rootsPem, serverName: '' };
+		this.network.connect({ address: ADDRESS, tls }, SILENT);
+	}
+
+	counter(name: string): number {
+		for (const family of this.registry.all()) {
+			if (family.name !== name) continue;
+			for (const { instrument } of family.series()) if ('value' in instrument) return instrument.value;
+		}
+		throw new Error(`no counter ${name}`);
+	}
+}
+
+async function serverTls(): Promise<{ rootsPem: string; options: ServerTlsOptions }> {
+	const authority = await TestAuthority.create();
+	const { certificatePem, privateKeyPem } = await authority.issue({ dns: ['l'] });
+	return { rootsPem: authority.certificatePem, options: { certificateChainPem: certificatePem, privateKeyPem } };
+}
+
+describe('an update while a client is in its TLS handshake', () => {
+	for (const [what, identity, handsOver] of [
+		['takes the filter chain away', 'other', true],
+		['replaces the filter by one of another kind', 'one', false],
+	] as const) {
+		test(`that ${what}: the connection is drained as soon as it is served`, async () => {
+			const { rootsPem, options } = await serverTls();
+			const world = new World();
+			const before = new NotingFilter();
+			before.handsOver = handsOver;
+			const first = config(chain('one', before, options));
+			world.listener.bind(first, false);
+			world.listener.activate(first);
+			world.connect(rootsPem);
+			while (world.listener.connectionCount === 0) world.clock.advance(0.01);
+			world.listener.activate(config(chain(identity, new NotingFilter(), options)));
+			expect(before.served).toEqual([]);
+			world.clock.advance(100);
+			expect(before.served).toEqual(['served', 'drained']);
+		});
+	}
+
+	test('that its filter chain lives through: the connection goes on', async () => {
+		const { rootsPem, options } = await serverTls();
+		const world = new World();
+		const before = new NotingFilter();
+		const first = config(chain('one', before, options));
+		world.listener.bind(first, false);
+		world.listener.activate(first);
+		world.connect(rootsPem);
+		while (world.listener.connectionCount === 0) world.clock.advance(0.01);
+		world.listener.activate(config(chain('one', new NotingFilter(), options)));
+		world.clock.advance(100);
+		expect(before.served).toEqual(['served']);
+	});
+});
+
+test('a connection that comes before the certificate is there is one TLS error', async () => {
+	const world = new World();
+	const only = config(chain('one', new NotingFilter(), 'missing'));
+	world.listener.bind(only, false);
+	world.listener.activate(only);
+	world.connect('');
+	world.clock.advance(100);
+	// Closing is told in the next turn.
+	await Promise.resolve();
+	expect(world.listener.connectionCount).toBe(0);
+	expect(world.counter('envoy_listener_ssl_connection_error')).toBe(1);
+});
