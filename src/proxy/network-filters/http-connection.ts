@@ -45,6 +45,8 @@ export class HttpConnection
 	private firstBytes: Uint8Array | null = null;
 	/** The codec has given up on the client, whose side is closed for it at this time. */
 	private lingerDueMs = NEVER;
+	/** What was not sent yet when the linger began. */
+	private lingerBufferedBytes = 0;
 	private readonly active = new Set<HttpExchange>();
 	private readonly timer: Timer;
 	private timerDueMs = NEVER;
@@ -91,8 +93,12 @@ export class HttpConnection
 
 	close(how: 'flush' | 'reset' = 'reset'): void {
 		if (this.closed) return;
-		if (how === 'flush') this.connection.end();
-		else this.connection.reset();
+		if (how === 'reset') {
+			this.connection.reset();
+			return;
+		}
+		this.connection.end();
+		this.lingerUntil(FLUSH_LINGER_MS);
 	}
 
 	// The socket.
@@ -161,8 +167,7 @@ export class HttpConnection
 
 	onProtocolError(error: WeftError): void {
 		this.settingsAtOpen.stats.protocolErrors.inc();
-		this.lingerDueMs = this.clock.nowMs() + LINGER_MS;
-		this.wakeAt(this.lingerDueMs);
+		this.lingerUntil(LINGER_MS);
 		if (log.enabled('debug')) log.debug('a client broke the protocol', { code: error.code, message: error.message });
 	}
 
@@ -213,6 +218,14 @@ export class HttpConnection
 		this.codec.receive(all);
 	}
 
+	/** We have ended our side; a client that neither takes what is left nor ends its own is cut off. */
+	private lingerUntil(ms: number): void {
+		if (this.closed) return;
+		this.lingerBufferedBytes = this.connection.bufferedBytes;
+		this.lingerDueMs = Math.min(this.lingerDueMs, this.clock.nowMs() + ms);
+		this.wakeAt(this.lingerDueMs);
+	}
+
 	private onTimer(): void {
 		if (this.closed) return;
 		const nowMs = this.clock.nowMs();
@@ -222,8 +235,13 @@ export class HttpConnection
 		for (const exchange of this.active) dueMs = Math.min(dueMs, exchange.checkDeadlines(nowMs));
 		if (this.closed) return;
 		if (nowMs >= this.lingerDueMs) {
-			this.close();
-			return;
+			// A slow reader may go on as long as it takes something.
+			if (this.connection.bufferedBytes >= this.lingerBufferedBytes) {
+				this.close();
+				return;
+			}
+			this.lingerDueMs = NEVER;
+			this.lingerUntil(FLUSH_LINGER_MS);
 		}
 		const { maxConnectionDurationMs, idleTimeoutMs, stats } = this.settingsAtOpen;
 		if (maxConnectionDurationMs > 0 && nowMs >= this.openedMs + maxConnectionDurationMs) this.drain();
@@ -264,6 +282,8 @@ export class HttpConnection
 
 /** A client that broke the protocol has this long to close its side (Envoy `delayed_close_timeout`). */
 const LINGER_MS = 1000;
+/** After an orderly close, so long without progress: the kernel may still hold some of the last response. */
+const FLUSH_LINGER_MS = 30_000;
 
 /** Longer waits are cut into pieces of this: timers of the platform take no more than 2^31 ms. */
 const TIMER_MAX_MS = 2 ** 30;
