@@ -3,6 +3,10 @@
 import { describe, expect, test } from 'bun:test';
 import { type JsonObject, toBinary } from '@bufbuild/protobuf';
 import { ClusterSchema } from '../../generated/envoy/config/cluster/v3/cluster_pb.ts';
+import type { CodecTransport } from '../../http/codec.ts';
+import type { RequestListener, ServerStream } from '../../http/stream.ts';
+import { Http2ServerCodec } from '../../http2/server-codec.ts';
+import { TestAuthority } from '../../net/testing-certificates.ts';
 import { ConfigError } from '../../std/errors.ts';
 import { CLUSTER_TYPE } from '../../xds/type-urls.ts';
 import type { PickContext } from '../upstream.ts';
@@ -344,6 +348,54 @@ describe('active health checks', () => {
 		await bed.settle();
 		expect(ports(bed)).toEqual([9000]);
 		expect(good.requests[0]!.head).toMatchObject({ method: 'GET', path: '/healthz', authority: 'c' });
+	});
+
+	test('a host that chooses HTTP/2 by ALPN is checked over HTTP/2', async () => {
+		const bed = new TestBed();
+		const { certificatePem, privateKeyPem } = await TestAuthority.create();
+		let checks = 0;
+		bed.network.listen({ address: { kind: 'ip', host: '127.0.0.1', port: 9000 } }, (connection) => {
+			const transport: CodecTransport = {
+				write: (bytes) => connection.write(bytes),
+				pauseReading() {},
+				resumeReading() {},
+				close: () => connection.reset(),
+			};
+			const onStream = (stream: ServerStream): RequestListener => ({
+				onHead() {
+					checks++;
+					stream.writeHead({ status: 200, headers: [] }, true);
+				},
+				onData() {},
+				onTrailers() {},
+				onReset() {},
+				onDrain() {},
+			});
+			let codec: Http2ServerCodec | null = null;
+			connection.handler = {
+				onConnect() {
+					const { clock } = bed.network;
+					codec = new Http2ServerCodec(transport, { onStream, onProtocolError() {}, onIdle() {} }, { clock });
+				},
+				onData: (_connection, bytes) => codec?.receive(bytes),
+				onDrain: () => codec?.transportDrained(),
+				onEnd: () => codec?.receiveEnd(),
+				onClose: (_connection, error) => codec?.transportClosed(error),
+			};
+			connection.startServerTls({ certificateChainPem: certificatePem, privateKeyPem, alpn: ['h2'] });
+		});
+		const tls = {
+			'@type': 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext',
+			common_tls_context: { alpn_protocols: ['h2'] },
+		};
+		const transport = { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: tls } };
+		bed.manager.addStatic(staticCluster([9000], { ...check(), ...transport }));
+		bed.manager.start(null);
+		await bed.settle();
+		expect(ports(bed)).toEqual([9000]);
+		await bed.settle(5_100);
+		expect(checks).toBe(2);
+		expect(bed.metric('health_check_success')).toBe(2);
 	});
 
 	test('a host that fails goes after the threshold, and comes back after the other', async () => {

@@ -3,6 +3,7 @@
 
 import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../../http/codec.ts';
 import type { ResetReason, ResponseHead, ResponseListener } from '../../http/stream.ts';
+import { Http2ClientCodec } from '../../http2/client-codec.ts';
 import type { Connection, ConnectionHandler } from '../../net/network.ts';
 import type { Timer } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
@@ -171,7 +172,11 @@ class HttpSession extends ProbeSession {
 		};
 		// An unused connection that closes is noticed at the next check, which opens a new one.
 		const events: ClientCodecEvents = { onAvailable: () => {}, onUnavailable: () => {} };
-		this.codec = this.context.makeCodec(transport, events, { requestsMax: 0 });
+		// A host that chose HTTP/2 by ALPN understands nothing else.
+		this.codec =
+			connection.tls?.alpn === 'h2'
+				? new Http2ClientCodec(transport, events, { clock: this.context.network.clock })
+				: this.context.makeCodec(transport, events, { requestsMax: 0 });
 		this.begin();
 	}
 
