@@ -109,7 +109,7 @@ export function inboundListener(address: IpAddress, knobs: ListenerKnobs): Uint8
 		{ filters: [connectionManager('destination', { route_config: routes }, knobs)] },
 		{ registry: typeRegistry },
 	);
-	chain.transportSocket = requiredMutualTls(TRUST_DOMAIN, false);
+	chain.transportSocket = requiredMutualTls(TRUST_DOMAIN, true);
 	message.filterChains = [chain];
 	return toBinary(ListenerSchema, message);
 }
@@ -164,6 +164,8 @@ export interface ClusterKnobs {
 	readonly requestsPerConnectionMax: number;
 	/** Connections, requests and requests that wait, each; null: any number. */
 	readonly limit: number | null;
+	/** What is spoken to its hosts. */
+	readonly protocol: 'HTTP/1.1' | 'HTTP/2';
 	/** `HEALTH_PATH` is asked for that often; null: hosts are not checked. */
 	readonly healthCheckMs: number | null;
 }
@@ -179,7 +181,7 @@ export function outboundCluster(name: 'a' | 'b', serverAccount: string, knobs: C
 			sni: `outbound_.80_._.${name}`,
 			common_tls_context: {
 				tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
-				alpn_protocols: ['http/1.1'],
+				alpn_protocols: [knobs.protocol === 'HTTP/2' ? 'h2' : 'http/1.1'],
 				tls_certificate_sds_secret_configs: [{ name: 'default', ...SDS }],
 				combined_validation_context: {
 					default_validation_context: {
@@ -258,17 +260,16 @@ function common(name: string, knobs: ClusterKnobs): JsonObject {
 		connect_timeout: seconds(knobs.connectTimeoutMs),
 		circuit_breakers: { thresholds: [limits] },
 		...(knobs.healthCheckMs === null ? {} : { health_checks: [healthCheck(knobs.healthCheckMs)] }),
-		...(knobs.requestsPerConnectionMax > 0
-			? {
-					typed_extension_protocol_options: {
-						'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-							'@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-							common_http_protocol_options: { max_requests_per_connection: knobs.requestsPerConnectionMax },
-							explicit_http_config: { http_protocol_options: {} },
-						},
-					},
-				}
-			: {}),
+		typed_extension_protocol_options: {
+			'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+				'@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+				...(knobs.requestsPerConnectionMax > 0
+					? { common_http_protocol_options: { max_requests_per_connection: knobs.requestsPerConnectionMax } }
+					: {}),
+				explicit_http_config:
+					knobs.protocol === 'HTTP/2' ? { http2_protocol_options: {} } : { http_protocol_options: {} },
+			},
+		},
 	};
 }
 

@@ -60,6 +60,8 @@ export class Mesh {
 	healthChecks: boolean;
 	/** Routes have timeouts, few retries; circuit breakers are set low, now and then. */
 	tight: boolean;
+	/** Between sidecars. */
+	readonly protocol: ClusterKnobs['protocol'];
 	private readonly identities = new Map<string, SimulatedIdentity>();
 	private generation = 0;
 	private roots: readonly number[] = [0];
@@ -73,6 +75,7 @@ export class Mesh {
 	) {
 		this.healthChecks = random.next() < 0.3;
 		this.tight = options.rough;
+		this.protocol = random.next() < 0.5 ? 'HTTP/1.1' : 'HTTP/2';
 		this.management = new ManagementServer(network.clock, new SeededRandom(options.seed));
 		for (const account of [CALLER_ACCOUNT, PROGRAM_ACCOUNT]) {
 			this.identities.set(account, new SimulatedIdentity(this.identity(account)));
@@ -158,7 +161,7 @@ export class Mesh {
 	}
 
 	setCluster(name: ClusterName): void {
-		const value = outboundCluster(name, PROGRAM_ACCOUNT, this.clusterKnobs(this.healthChecks));
+		const value = outboundCluster(name, PROGRAM_ACCOUNT, this.clusterKnobs(this.healthChecks, this.protocol));
 		for (const { nodeId } of this.outbound) {
 			this.management.set(nodeId, CLUSTER_TYPE, name, value, [{ typeUrl: ENDPOINT_TYPE, name }]);
 		}
@@ -228,10 +231,11 @@ export class Mesh {
 		};
 	}
 
-	private clusterKnobs(healthChecks = false): ClusterKnobs {
+	private clusterKnobs(healthChecks = false, protocol: ClusterKnobs['protocol'] = 'HTTP/1.1'): ClusterKnobs {
 		const { random } = this;
 		return {
 			connectTimeoutMs: 500 + random.below(1500),
+			protocol,
 			limit: this.tight && random.next() < 0.3 ? 1 + random.below(6) : null,
 			healthCheckMs: healthChecks ? 100 + random.below(400) : null,
 			policy: random.next() < 0.5 ? 'LEAST_REQUEST' : 'ROUND_ROBIN',
