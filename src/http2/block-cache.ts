@@ -13,8 +13,11 @@ interface Slot<T> {
 
 export class BlockCache<T> {
 	private slots: (Slot<T> | null)[] | null = null;
+	/** Hashes of the last blocks that were not found, by slot: only what comes a second time is kept. */
+	private readonly seen = new Int32Array(SLOTS);
 	/** Of the last block that was looked up. */
 	private slot = -1;
+	private hash = 0;
 
 	/** Null: not known. `version`: of the dynamic table. */
 	find(bytes: Uint8Array, from: number, to: number, version: number): T | null {
@@ -25,6 +28,7 @@ export class BlockCache<T> {
 		}
 		let hash = length;
 		for (let i = from; i < to; i++) hash = (Math.imul(hash, 31) + bytes[i]!) | 0;
+		this.hash = hash;
 		this.slot = (hash ^ (hash >>> 10)) & (SLOTS - 1);
 		const found = this.slots === null ? null : this.slots[this.slot]!;
 		if (found === null || found.version !== version || found.block.length !== length) return null;
@@ -33,9 +37,13 @@ export class BlockCache<T> {
 		return found.meaning;
 	}
 
-	/** Right after `find` gave null for the same bytes; the table must not have changed since. */
+	/** Right after `find` gave null for the same bytes; the table must not have changed since. Takes effect the second time. */
 	keep(bytes: Uint8Array, from: number, to: number, version: number, meaning: T): void {
 		if (this.slot < 0) return;
+		if (this.seen[this.slot] !== this.hash) {
+			this.seen[this.slot] = this.hash;
+			return;
+		}
 		this.slots ??= new Array<Slot<T> | null>(SLOTS).fill(null);
 		this.slots[this.slot] = { block: bytes.slice(from, to), version, meaning };
 	}

@@ -25,6 +25,8 @@ export abstract class Http2Connection extends ControlFrames implements FrameSink
 	/** Of the DATA frame that is being read; null: nobody wants it. */
 	private dataStream: Http2Stream | null = null;
 	private dataEnd = false;
+	/** Of its data, without padding as far as that is known. */
+	private dataBytes = 0;
 	private emptyFrames = 0;
 
 	constructor(
@@ -82,11 +84,17 @@ export abstract class Http2Connection extends ControlFrames implements FrameSink
 			return true;
 		}
 		this.dataStream = stream;
+		this.dataBytes = length;
+		if ((flags & Flag.padded) === 0) this.checkContentLength(stream);
 		return true;
 	}
 
 	onDataPart(bytes: Uint8Array, last: boolean, padding: number): void {
-		if (padding > 0) this.credit(this.dataStream, padding);
+		if (padding > 0 && this.dataStream !== null) {
+			this.credit(this.dataStream, padding);
+			this.dataBytes -= padding;
+			this.checkContentLength(this.dataStream);
+		} else if (padding > 0) this.credit(null, padding);
 		const stream = this.dataStream;
 		if (stream === null || stream.over) {
 			if (bytes.length > 0) this.credit(null, bytes.length);
@@ -94,15 +102,7 @@ export abstract class Http2Connection extends ControlFrames implements FrameSink
 			return;
 		}
 		const end = last && this.dataEnd;
-		if (stream.inBytesLeft !== -1) {
-			stream.inBytesLeft -= bytes.length;
-			if (stream.inBytesLeft < 0 || (end && stream.inBytesLeft > 0)) {
-				this.credit(null, bytes.length);
-				this.dataStream = null;
-				this.malformed(stream, 'content-length does not agree with the data');
-				return;
-			}
-		}
+		if (stream.inBytesLeft !== -1) stream.inBytesLeft -= bytes.length;
 		if (end) this.endRemote(stream);
 		if (bytes.length > 0 || end) stream.receiveData(bytes, end);
 		if (end) this.settle(stream);
@@ -176,6 +176,15 @@ export abstract class Http2Connection extends ControlFrames implements FrameSink
 	}
 
 	// --- inside
+
+	/** A frame whose data does not fit the declared length is refused before any of it is heard. */
+	private checkContentLength(stream: Http2Stream): void {
+		const left = stream.inBytesLeft;
+		if (left === -1 || stream.over) return;
+		if (this.dataBytes <= left && !(this.dataEnd && this.dataBytes < left)) return;
+		this.dataStream = null;
+		this.malformed(stream, 'content-length does not agree with the data');
+	}
 
 	/** What may come at all; the first frame is SETTINGS, and a header block is not interrupted. */
 	private checkFrame(type: number, streamId: number): boolean {
