@@ -167,6 +167,19 @@ describe('traffic', () => {
 		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(1);
 	});
 
+	test('a sidecar that was idle for minutes is not new: what comes next is all traffic, and no more', () => {
+		const mesh = setUp();
+		const sent = run(mesh, 2, 10);
+		for (let i = 0; i < 180; i++) {
+			mesh.clock.advance(1000);
+			mesh.traffic.read();
+		}
+		mesh.traffic.report(FRONT, families({ requests: sent + 20 }));
+		mesh.clock.advance(1000);
+		mesh.traffic.report(FRONT, families({ requests: sent + 40 }));
+		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(4);
+	});
+
 	test('two streams of one node are counted apart', () => {
 		const mesh = setUp();
 		const worker = { ...FRONT };
@@ -209,6 +222,24 @@ describe('traffic', () => {
 		mesh.clock.advance(1000);
 		mesh.traffic.report(FRONT, families({ requests: sent + 30 }));
 		expect(mesh.figures(mesh.settled()[0]).requestRate).toBe(3);
+	});
+
+	test('an edge that another caller brought back is that of all its callers', () => {
+		const mesh = setUp();
+		const sent = run(mesh, 2, 10);
+		const sibling = { ...FRONT };
+		for (let i = 0; i < 70; i++) {
+			mesh.clock.advance(1000);
+			mesh.traffic.report(FRONT, families({ requests: sent }));
+			mesh.traffic.report(sibling, families());
+			mesh.traffic.read();
+		}
+		mesh.clock.advance(1000);
+		mesh.traffic.report(sibling, families({ requests: 10 }));
+		mesh.traffic.report(FRONT, families({ requests: sent + 30 }));
+		const edges = mesh.settled();
+		expect(edges).toHaveLength(1);
+		expect(mesh.figures(edges[0]).requestRate).toBe(4);
 	});
 
 	test('a node that vanished contributes only what it had reported', () => {

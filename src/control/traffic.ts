@@ -27,8 +27,6 @@ export const EDGES_MAX = 5_000;
 /** That one stream may be the first to speak of: nobody can take the room of all others. */
 export const EDGES_PER_NODE_MAX = 1_000;
 export const BUCKETS_MAX = 64;
-/** A node that is silent so long is forgotten, as when its stream ends. */
-export const NODE_SILENCE_MS = 60_000;
 /** An edge without requests so long is no longer shown. */
 export const EDGE_IDLE_MS = 60_000;
 /** How often sidecars report what has changed. A difference is taken to be no older. */
@@ -78,7 +76,7 @@ interface Node {
 interface Series {
 	/** Null: not one of a request between two ends, or not this node's to report. */
 	readonly labels: SeriesLabels | null;
-	readonly edge: Edge | null;
+	edge: Edge | null;
 	/** Of the report before; for a histogram per bucket, not cumulative. */
 	count: number;
 	buckets: Float64Array | null;
@@ -137,7 +135,9 @@ export class Traffic {
 		node.lastReportMs = now;
 	}
 
-	/** The stream has ended. What it reported stays in the window until it slides out. */
+	/**
+	 * The stream has ended; a silent one has had no requests, and what it reports next is still told from what it
+	 * reported before. What was reported stays in the window until it slides out. */
 	forget(from: ReportingNode): void {
 		this.nodes.delete(from);
 	}
@@ -209,8 +209,7 @@ export class Traffic {
 			series.count = value;
 			if (count > 0) {
 				tallyRequests(delta, count, series.labels, series.labels.security);
-				series.edge.lastRequestMs = now;
-				this.place(series, delta, now);
+				this.place(series, delta, now).lastRequestMs = now;
 			}
 		} else {
 			const { bounds, counts } = bucketCounts(metric);
@@ -228,15 +227,27 @@ export class Traffic {
 		series.lastMs = now;
 	}
 
-	private place(series: Series, delta: Tally, now: number): void {
-		const edge = series.edge!;
+	/** Returns the edge that it went to. */
+	private place(series: Series, delta: Tally, now: number): Edge {
 		const labels = series.labels!;
-		// An edge that was idle for long has been put away; its series live on at the node.
-		if (!this.edges.has(edge.key) && this.edges.size < EDGES_MAX) this.edges.set(edge.key, edge);
+		const edge = this.shownEdge(series.edge!);
+		series.edge = edge;
 		const window = windowOf(edge, labels.reporter);
 		window.add(Math.max(series.lastMs, now - REPORT_INTERVAL_MS), now, delta);
 		if (labels.sourcePrincipal !== '') edge.sourcePrincipal = labels.sourcePrincipal;
 		if (labels.destinationPrincipal !== '') edge.destinationPrincipal = labels.destinationPrincipal;
+		return edge;
+	}
+
+	/**
+	 * An edge that was idle for long has been put away, while its series live on at the nodes. Meanwhile another
+	 * series may have made it anew: all must go to the one that is read.
+	 */
+	private shownEdge(edge: Edge): Edge {
+		const shown = this.edges.get(edge.key);
+		if (shown !== undefined) return shown;
+		if (this.edges.size < EDGES_MAX) this.edges.set(edge.key, edge);
+		return edge;
 	}
 
 	private newSeries(from: ReportingNode, metric: Metric, node: Node, now: number): Series {
@@ -284,7 +295,6 @@ export class Traffic {
 
 	private expire(): void {
 		const now = this.clock.nowMs();
-		for (const [id, node] of this.nodes) if (now - node.lastReportMs > NODE_SILENCE_MS) this.nodes.delete(id);
 		for (const [key, edge] of this.edges) if (now - edge.lastRequestMs > EDGE_IDLE_MS) this.edges.delete(key);
 	}
 }
