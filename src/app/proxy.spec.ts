@@ -317,6 +317,29 @@ describe('time', () => {
 		expect(world.metric('envoy_http_fault_active_faults')).toBe(0);
 	});
 
+	test('an abort with a gRPC status is that status to a gRPC client, and 200 to others', async () => {
+		const fault = {
+			'@type': `${TYPE}.http.fault.v3.HTTPFault`,
+			abort: { grpc_status: 5, percentage: { numerator: 100 } },
+		};
+		await world.start({ ...routes({}), http_filters: [{ name: 'fault', typed_config: fault }, ROUTER] }, OK);
+		const grpc = world.client(
+			'POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n',
+		);
+		const plain = world.client(GET);
+		world.advance(100);
+		expect(grpc.peer.text).toStartWith('HTTP/1.1 200');
+		expect(grpc.peer.text.match(/^(grpc|content-type).*$/gm)).toEqual([
+			'content-type: application/grpc',
+			'grpc-status: 5',
+			'grpc-message: fault filter abort',
+		]);
+		expect(plain.peer.text).toStartWith('HTTP/1.1 200');
+		expect(plain.peer.text).toContain('content-type: text/plain');
+		expect(plain.peer.text).not.toContain('grpc');
+		expect(plain.peer.text).toEndWith('fault filter abort');
+	});
+
 	test('a client that leaves during a delay gives its place back', async () => {
 		const fault = {
 			'@type': `${TYPE}.http.fault.v3.HTTPFault`,

@@ -28,6 +28,7 @@ export abstract class Exchange extends StreamInfo {
 	 * Answers the request from here: response hooks run on it, the upstream is given up. After the head went
 	 * down, or after an earlier local reply, the stream is reset instead.
 	 * `flags` are bits of `ResponseFlag`, `details` is `%RESPONSE_CODE_DETAILS%`. `extraHeaders` is not kept.
+	 * `grpcStatus`: what a gRPC client is told; null: what gRPC says for `status`.
 	 */
 	abstract sendLocalReply(
 		status: number,
@@ -35,6 +36,7 @@ export abstract class Exchange extends StreamInfo {
 		flags: number,
 		details: string,
 		extraHeaders?: HeaderList | null,
+		grpcStatus?: number | null,
 	): void;
 
 	/** The response is ours, made by `sendLocalReply`. */

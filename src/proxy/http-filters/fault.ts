@@ -103,10 +103,9 @@ class FaultFilter implements HttpFilter {
 	private abort(exchange: Exchange, settings: FaultSettings): void {
 		this.aborts.inc();
 		const grpc = settings.abortGrpcStatus;
-		const extra = grpc === null ? null : ['content-type', 'application/grpc', 'grpc-status', String(grpc)];
 		const status = grpc === null ? settings.abortStatus : 200;
-		const body = grpc === null ? 'fault filter abort' : '';
-		exchange.sendLocalReply(status, body, ResponseFlag.faultInjected, 'fault_filter_abort', extra);
+		const flags = ResponseFlag.faultInjected;
+		exchange.sendLocalReply(status, 'fault filter abort', flags, 'fault_filter_abort', null, grpc);
 	}
 
 	private release(exchange: Exchange): void {

@@ -153,6 +153,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		flags: number,
 		details: string,
 		extraHeaders: HeaderList | null = null,
+		grpcStatus: number | null = null,
 	): void {
 		if (this.complete) return;
 		if (this.responseStarted || this.localReply) {
@@ -165,7 +166,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		if ((flags & ResponseFlag.noRouteFound) !== 0) this.settings.stats.noRoute.inc();
 		if ((flags & ResponseFlag.noClusterFound) !== 0) this.settings.stats.noCluster.inc();
 		this.sink?.abandon();
-		const reply = localReplyHead(this.requestHead, status, body, extraHeaders);
+		const reply = localReplyHead(this.requestHead, status, body, extraHeaders, grpcStatus);
 		const mutations = this.route?.responseHeaders ?? null;
 		if (mutations !== null) applyHeaderMutations(mutations, reply.head.headers, this);
 		const withBody = reply.body.byteLength > 0 && this.requestHead.method !== 'HEAD';

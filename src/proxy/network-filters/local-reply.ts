@@ -17,9 +17,11 @@ export function localReplyHead(
 	status: number,
 	body: string,
 	extraHeaders: HeaderList | null,
+	/** Null: what `status` means to gRPC. */
+	grpcStatus: number | null,
 ): LocalReply {
 	if (request !== null && isGrpc(getHeader(request.headers, 'content-type'))) {
-		const headers = ['content-type', 'application/grpc', 'grpc-status', String(grpcStatus(status))];
+		const headers = ['content-type', 'application/grpc', 'grpc-status', String(grpcStatus ?? grpcStatusOf(status))];
 		if (body !== '') headers.push('grpc-message', grpcMessage(body));
 		return { head: { status: 200, headers: withExtra(headers, extraHeaders) }, body: EMPTY };
 	}
@@ -36,7 +38,7 @@ function withExtra(headers: HeaderList, extra: HeaderList | null): HeaderList {
 }
 
 /** The mapping of "HTTP to gRPC Status Code Mapping" of the gRPC project. */
-export function grpcStatus(status: number): number {
+function grpcStatusOf(status: number): number {
 	switch (status) {
 		case 400:
 			return 13;
