@@ -6,10 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { NodeSchema } from '../generated/envoy/config/core/v3/base_pb.ts';
+import { DeltaDiscoveryResponseSchema } from '../generated/envoy/service/discovery/v3/discovery_pb.ts';
 import { TestAuthority } from '../net/testing-certificates.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { SeededRandom } from '../std/random.ts';
 import { AdsClient } from './ads-client.ts';
+import type { AdsStreamEvents } from './ads-transport.ts';
 import type { DiscoveryUpdate } from './discovery-client.ts';
 import { GrpcAdsTransport, type GrpcAdsTransportOptions } from './grpc-ads-transport.ts';
 import { FakeManagementServer } from './testing-management-server.ts';
@@ -336,3 +338,33 @@ describe('TLS to the control plane', () => {
 async function waitFor(holds: () => boolean): Promise<void> {
 	while (!holds()) await new Promise<void>((resolve) => setImmediate(resolve));
 }
+
+test('a response that crosses the end of the stream is neither applied nor acknowledged', async () => {
+	const said: string[] = [];
+	let events: AdsStreamEvents | null = null;
+	const client = new AdsClient({
+		transport: {
+			open: (opened) => {
+				events = opened;
+				return {
+					send: ({ typeUrl }) => said.push(typeUrl),
+					end: () => said.push('end'),
+					cancel: () => said.push('cancel'),
+				};
+			},
+		},
+		node: create(NodeSchema, { id: 'n' }),
+		clock: new VirtualClock(),
+		random: new SeededRandom(1),
+	});
+	const clusters = new Subscriber();
+	client.subscribe(CLUSTER_TYPE, null, clusters);
+	client.start();
+	const closed = client.close();
+	const resources = [{ name: 'a', version: '1', resource: { typeUrl: CLUSTER_TYPE, value: Buffer.from('one') } }];
+	events!.onResponse(create(DeltaDiscoveryResponseSchema, { typeUrl: CLUSTER_TYPE, nonce: '1', resources }));
+	events!.onEnd(null);
+	await closed;
+	expect(said).toEqual([CLUSTER_TYPE, 'end']);
+	expect(clusters.updates).toEqual([]);
+});

@@ -209,6 +209,8 @@ export class AdsClient implements DiscoveryClient {
 	}
 
 	private onResponse(response: DeltaDiscoveryResponse): void {
+		// Crossed our end of the stream, after which nothing can be acknowledged.
+		if (this.state === 'closed') return;
 		if (this.state === 'connecting') {
 			this.state = 'connected';
 			this.connectedSinceMs = this.options.clock.wallMs();
