@@ -101,6 +101,8 @@ export async function watchResponse(request: WatchRequest, signal: AbortSignal):
 					timers.push(timer);
 				}
 				signal.addEventListener('abort', stop);
+				// The client may have gone while the list was read; there is no event then.
+				if (signal.aborted) stop();
 			},
 			cancel: () => stop(),
 		},
