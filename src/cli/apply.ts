@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { ExitError } from '../app/exit-error.ts';
 import { formatFieldPath } from '../config/field-errors.ts';
 import type { Reference } from '../config/kind.ts';
-import { findKindByName, KINDS } from '../config/kinds.ts';
+import { findKindByName } from '../config/kinds.ts';
 import type { ManifestObject } from '../config/manifest.ts';
 import type { MeshObject } from '../config/object.ts';
 import { didYouMean } from '../std/did-you-mean.ts';
@@ -54,7 +54,7 @@ Examples:
 			if (timeoutMs === null) {
 				throw new ExitError(EXIT_INVALID, `--timeout ${options.timeout}: expected a duration like 30s or 1m30s`);
 			}
-			const objects = inOrder(await readManifests(options.filename, options.namespace));
+			const objects = await readManifests(options.filename, options.namespace);
 			const client = clientFor(command);
 			await checkReferences(client, objects, options.allowMissing === true);
 			await checkOnServer(client, objects);
@@ -68,11 +68,6 @@ Examples:
 			}
 			if (options.wait === true && options.dryRun !== true) await waitForAcknowledgement(client, written, timeoutMs);
 		});
-}
-
-/** What others refer to first; else as in the files. */
-function inOrder(objects: readonly ManifestObject[]): ManifestObject[] {
-	return objects.toSorted((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind));
 }
 
 /** A route whose parent does not exist would do nothing at all: more likely a slip than a wish. */

@@ -190,6 +190,25 @@ describe('weft get, describe, delete', () => {
 		expect((await weft('delete', 'svc', 'shown', '--ignore-not-found')).code).toBe(0);
 	});
 
+	test('delete -f takes what refers to others first, whatever the order of the file', async () => {
+		const file = manifest(`
+apiVersion: v1
+kind: Service
+metadata: { name: inside, namespace: doomed }
+spec: { ports: [{ port: 80 }] }
+---
+apiVersion: v1
+kind: Namespace
+metadata: { name: doomed }
+`);
+		expect((await weft('apply', '-f', file)).out).toBe('namespace/doomed created\nservice/inside created\n');
+		expect(await weft('delete', '-f', file)).toEqual({
+			code: 0,
+			out: 'service/inside deleted\nnamespace/doomed deleted\n',
+			err: '',
+		});
+	});
+
 	test('unknown kinds, formats and commands are usage errors', async () => {
 		expect(await weft('get', 'servces')).toMatchObject({
 			code: 2,

@@ -3,11 +3,12 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ExitError } from '../app/exit-error.ts';
+import { KINDS } from '../config/kinds.ts';
 import { MANIFEST_BYTES_MAX, type ManifestObject, parseManifest } from '../config/manifest.ts';
 import { ConfigError, type ConfigErrorDetail, errorMessage } from '../std/errors.ts';
 import { EXIT_INVALID } from './exit-codes.ts';
 
-/** Objects of all files, in order. @throws ConfigError with the errors of all files, ExitError */
+/** Objects of all files: what others refer to first, else as in the files. @throws ConfigError with the errors of all files, ExitError */
 export async function readManifests(files: readonly string[], namespace: string): Promise<ManifestObject[]> {
 	const objects: ManifestObject[] = [];
 	const details: ConfigErrorDetail[] = [];
@@ -30,7 +31,7 @@ export async function readManifests(files: readonly string[], namespace: string)
 			throw new ExitError(EXIT_INVALID, `${one.source}: ${key} is there twice, first at ${first.source}`);
 		seen.set(key, one);
 	}
-	return objects;
+	return objects.toSorted((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind));
 }
 
 async function readAll(files: readonly string[]): Promise<{ name: string; text: string }[]> {
