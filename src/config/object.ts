@@ -31,13 +31,6 @@ export interface MeshObject<Spec = unknown, Status = unknown> {
 	status?: Status;
 }
 
-/** `default/reviews`. */
-export type ObjectKey = string;
-
-export function objectKey(object: { metadata: ObjectMeta }): ObjectKey {
-	return `${object.metadata.namespace ?? ''}/${object.metadata.name}`;
-}
-
 /** Where an object is kept: `/GROUP/KIND/NAMESPACE/NAME`; the core group is `core`, no namespace is `-`. */
 export function storeKey(group: string, kind: string, namespace: string | undefined, name: string): string {
 	return `/${group === '' ? 'core' : group}/${kind}/${namespace || '-'}/${name}`;

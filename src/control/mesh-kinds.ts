@@ -27,10 +27,10 @@ export const MESH_KINDS = {
 } as const;
 
 export function isMeshKind(kind: string): kind is MeshKindName {
-	return kind in MESH_KINDS;
+	return Object.hasOwn(MESH_KINDS, kind);
 }
 
-/** `{ group, kind, namespace, name }` of a key of `storeKey`'s form; null for another. */
+/** What a key of `storeKey`'s form names; null for another. */
 export function parseStoreKey(
 	key: string,
 ): { readonly kind: string; readonly namespace: string; readonly name: string } | null {

@@ -5,7 +5,6 @@
 import type { ServicePort } from '../config/service.ts';
 import type { EncodedResource, ResourceChanges } from '../xds/resource-view.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/type-urls.ts';
-import type { RouteContext } from './compile/backend.ts';
 import {
 	compileBlackHoleCluster,
 	compileInboundCluster,
@@ -216,7 +215,7 @@ export class MeshResources {
 			service,
 			port,
 			effectiveRoutes(service, port, routes, clientNamespace),
-			this.context(),
+			this.model,
 			dialect,
 		);
 	}
@@ -242,14 +241,10 @@ export class MeshResources {
 				if (portProtocol(port) === 'tcp') continue;
 				const effective = effectiveRoutes(service, port, routes, namespace);
 				const domains = proxyDomains(service, port, namespace);
-				hosts.push(compileVirtualHost(service, port, effective, this.context(), dialect, domains));
+				hosts.push(compileVirtualHost(service, port, effective, this.model, dialect, domains));
 			}
 		}
 		layer.set(ROUTE_TYPE, HTTP_PROXY_ROUTES, compileProxyRoutes(hosts));
-	}
-
-	private context(): RouteContext {
-		return this.model;
 	}
 
 	/** What no other sidecar has, and no change of the mesh touches. */
