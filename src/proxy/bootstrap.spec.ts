@@ -83,3 +83,7 @@ describe('parseBootstrap', () => {
 		expect(JSON.parse(text)).toEqual({ node: { id: 'b', cluster: 'c' }, stats_sinks: [] });
 	});
 });
+
+test('a key that is no string is refused with its place', () => {
+	expect(() => parseBootstrap('node: {id: a, metadata: {{b: c}: d}}', 'x')).toThrow(/line 1, column 26/);
+});

@@ -51,7 +51,7 @@ function parseYamlOrJson(text: string, object: string): JsonValue {
 		throw new ConfigError({ object, field: '', found: `${text.length} bytes`, expected: `at most ${TEXT_BYTES_MAX}` });
 	}
 	const lines = new LineCounter();
-	const documents = parseAllDocuments(text, { lineCounter: lines, merge: true });
+	const documents = parseAllDocuments(text, { lineCounter: lines, merge: true, stringKeys: true });
 	const first = Array.isArray(documents) ? documents[0] : undefined;
 	if (first === undefined || documents.length !== 1) {
 		throw new ConfigError({ object, field: '', expected: 'one YAML or JSON document' });

@@ -101,14 +101,13 @@ export async function startWeft(): Promise<CorpusProxy> {
 
 export async function startEnvoyPeer(laneCount: number): Promise<CorpusProxy> {
 	const upstreams = await startUpstreams(laneCount);
-	const adminPort = await freePort();
-	const ports = new Map<string, number>();
-	for (let lane = 0; lane < laneCount; lane++) {
-		for (const variant of VARIANTS) ports.set(listenerName(lane, variant), await freePort());
-	}
+	const { envoy, adminPort } = await again(async () => {
+		const adminPort = await freePort();
+		const admin = { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } };
+		return { adminPort, envoy: await startRealEnvoy({ admin, ...bootstrap(upstreams, () => 0) }, adminPort) };
+	});
+	const ports = await envoyPorts(adminPort);
 	const portOf = (lane: number, variant: Variant): number => ports.get(listenerName(lane, variant))!;
-	const admin = { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } };
-	const envoy = await startRealEnvoy({ admin, ...bootstrap(upstreams, portOf) }, adminPort);
 	return {
 		lanes: upstreams.map((upstream, lane) => ({ upstream, port: (variant) => portOf(lane, variant) })),
 		stop: async () => {
@@ -116,6 +115,26 @@ export async function startEnvoyPeer(laneCount: number): Promise<CorpusProxy> {
 			stopUpstreams(upstreams);
 		},
 	};
+}
+
+/** By listener, as its admin interface tells them. */
+async function envoyPorts(adminPort: number): Promise<ReadonlyMap<string, number>> {
+	const response = await fetch(`http://127.0.0.1:${adminPort}/listeners?format=json`);
+	const { listener_statuses: statuses } = (await response.json()) as {
+		listener_statuses: { name: string; local_address: { socket_address: { port_value: number } } }[];
+	};
+	return new Map(statuses.map((one) => [one.name, one.local_address.socket_address.port_value]));
+}
+
+/** Ports that were free a moment ago may be taken by now: other ports, another try. */
+async function again<Started>(start: () => Promise<Started>): Promise<Started> {
+	for (let attempt = 1; ; attempt++) {
+		try {
+			return await start();
+		} catch (error) {
+			if (attempt === 5) throw error;
+		}
+	}
 }
 
 /** Only the plain variant. */
@@ -184,12 +203,18 @@ interface Configured {
 	command(file: string): readonly string[];
 }
 
-async function startConfigured(
-	program: string,
-	laneCount: number,
-	configure: (directory: string, pairs: readonly (readonly [number, number])[]) => Configured,
-): Promise<CorpusProxy> {
+type Configure = (directory: string, pairs: readonly (readonly [number, number])[]) => Configured;
+
+async function startConfigured(program: string, laneCount: number, configure: Configure): Promise<CorpusProxy> {
 	const upstreams = await startUpstreams(laneCount);
+	return again(() => startOnPorts(program, upstreams, configure));
+}
+
+async function startOnPorts(
+	program: string,
+	upstreams: readonly RecordingUpstream[],
+	configure: Configure,
+): Promise<CorpusProxy> {
 	const ports = await Promise.all(upstreams.map(() => freePort()));
 	const directory = mkdtempSync(join(tmpdir(), `weft-${program}-`));
 	const scratch = join(directory, 'scratch');
@@ -204,14 +229,17 @@ async function startConfigured(
 		stderr: 'pipe',
 	});
 	const deadline = Date.now() + 10_000;
-	for (let lane = 0; lane < laneCount; ) {
+	for (let lane = 0; lane < upstreams.length; ) {
 		if (child.exitCode !== null) throw new Error(`${program} ended: ${await new Response(child.stderr).text()}`);
 		try {
 			const response = await fetch(`http://127.0.0.1:${ports[lane]}/`);
 			await response.arrayBuffer();
 			lane++;
 		} catch (error) {
-			if (Date.now() > deadline) throw error;
+			if (Date.now() > deadline) {
+				child.kill('SIGKILL');
+				throw error;
+			}
 			await Bun.sleep(25);
 		}
 	}
