@@ -6,7 +6,7 @@ import { type DecodedPacket, decode, encode, type Packet } from 'dns-packet';
 import { BunNetwork } from '../../../net/bun-network.ts';
 import { bindDatagrams, connectDatagrams } from '../../../net/datagrams.ts';
 import type { IpAddress } from '../../../net/network.ts';
-import { DnsRelay } from './dns-relay.ts';
+import { DnsRelay, takingOnePort } from './dns-relay.ts';
 import { MeshZone } from './mesh-zone.ts';
 import { FrameReader, frame } from './tcp-frames.ts';
 
@@ -23,8 +23,14 @@ interface Server {
 	readonly asked: { readonly packet: DecodedPacket; readonly from: IpAddress; readonly transport: string }[];
 }
 
-/** `reply` gives the datagrams to answer a query with. */
-async function dnsServer(reply: (query: DecodedPacket, transport: string) => Uint8Array[]): Promise<Server> {
+/** Gives the datagrams to answer a query with. */
+type Reply = (query: DecodedPacket, transport: string) => Uint8Array[];
+
+function dnsServer(reply: Reply): Promise<Server> {
+	return takingOnePort(ANY_PORT, () => dnsServerOnce(reply));
+}
+
+async function dnsServerOnce(reply: Reply): Promise<Server> {
 	const asked: Server['asked'] = [];
 	const datagrams = await bindDatagrams(ANY_PORT, {
 		onDatagram: (bytes, from) => {
@@ -35,6 +41,7 @@ async function dnsServer(reply: (query: DecodedPacket, transport: string) => Uin
 		onError: () => {},
 	});
 	const address: IpAddress = { ...ANY_PORT, port: datagrams.local.port };
+	closers.push(() => datagrams.close());
 	const listener = network.listen({ address }, (connection) => {
 		const frames = new FrameReader((message) => {
 			const packet = decode(Buffer.from(message));
@@ -49,10 +56,7 @@ async function dnsServer(reply: (query: DecodedPacket, transport: string) => Uin
 			onClose() {},
 		};
 	});
-	closers.push(() => {
-		datagrams.close();
-		listener.close();
-	});
+	closers.push(() => listener.close());
 	return { address, asked };
 }
 

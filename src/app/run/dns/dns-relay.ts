@@ -5,6 +5,7 @@
 import { bindDatagrams, type Datagrams } from '../../../net/datagrams.ts';
 import type { Connection, ConnectionHandler, IpAddress, Listener, Network } from '../../../net/network.ts';
 import type { Timer } from '../../../std/clock.ts';
+import { WeftError } from '../../../std/errors.ts';
 import { Logger } from '../../../std/log.ts';
 import { DnsForwarder, type Transport } from './dns-forwarder.ts';
 import { bareResponse, RCODE, readQuery, zoneResponse } from './dns-message.ts';
@@ -13,7 +14,7 @@ import { FrameReader, frame } from './tcp-frames.ts';
 
 export interface DnsRelayOptions {
 	readonly network: Network;
-	/** UDP and TCP; port 0 takes the port that UDP was given. */
+	/** UDP and TCP; port 0 takes any that is free for both. */
 	readonly address: IpAddress;
 	readonly zone: MeshZone;
 	/** Whom to ask for other names; null: they are refused. */
@@ -23,8 +24,21 @@ export interface DnsRelayOptions {
 const log = new Logger('dns');
 const TCP_CONNECTIONS_MAX = 64;
 const TCP_IDLE_MS = 10_000;
+const PORT_ATTEMPTS_MAX = 20;
 /** Queries on one TCP connection whose answers are not there yet; beyond, it is not read. */
 const TCP_QUERIES_MAX = 16;
+
+/** With port 0, `take` is tried again when the port that UDP was given is taken for TCP. */
+export async function takingOnePort<T>(address: IpAddress, take: () => Promise<T>): Promise<T> {
+	for (let attempt = 1; ; attempt++) {
+		try {
+			return await take();
+		} catch (error) {
+			const taken = error instanceof WeftError && error.code === 'address_in_use';
+			if (!taken || address.port !== 0 || attempt === PORT_ATTEMPTS_MAX) throw error;
+		}
+	}
+}
 
 export class DnsRelay {
 	private datagrams: Datagrams | null = null;
@@ -37,8 +51,12 @@ export class DnsRelay {
 		this.forwarder = servers === null ? null : new DnsForwarder({ network, servers });
 	}
 
-	/** @throws WeftError when the address cannot be had */
-	static async start(options: DnsRelayOptions): Promise<DnsRelay> {
+	/** Port 0: any that is free for both UDP and TCP. @throws WeftError when the address cannot be had */
+	static start(options: DnsRelayOptions): Promise<DnsRelay> {
+		return takingOnePort(options.address, () => DnsRelay.startOnce(options));
+	}
+
+	private static async startOnce(options: DnsRelayOptions): Promise<DnsRelay> {
 		const relay = new DnsRelay(options);
 		const { network, address } = options;
 		relay.datagrams = await bindDatagrams(address, {
