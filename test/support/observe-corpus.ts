@@ -16,7 +16,7 @@ const TUNNELLED = 'through the tunnel';
 const QUIET_MS = 60;
 const WAITING_QUIET_MS = 500;
 /** Something that must come is waited for this long. */
-const LIMIT_MS = 1500;
+const LIMIT_MS = 5000;
 
 export interface RequestOutcome {
 	/** Of the case's requests, 1xx too. */
