@@ -1,6 +1,6 @@
 // The same work on weft, Envoy, HAProxy and nginx, in one run, in turns.
 //
-//   npm run bench [-- --quick] [--connections N] [--rounds N] [--seconds N] [--only weft,Envoy] [--shape plain|mtls] [--source]
+//   npm run bench [-- OPTION…]     (--help lists the options)
 //
 // weft is dist/weft where that has been built (npm run build), else, and with --source, what is in src/.
 // Prints a report and keeps it in bench/results/. Ends with 1 when something could not be measured.
@@ -8,6 +8,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { makeIdentities, writeMutualTls, writePlain } from './bootstraps.ts';
 import { type Child, freePort, start, stopAll, type Usage, untilAnswering, usageOf } from './children.ts';
 import {
@@ -42,6 +43,10 @@ const WARM_UP_SECONDS = 1;
 
 async function main(): Promise<void> {
 	const options = readOptions(process.argv.slice(2));
+	if (options === null) {
+		console.log(USAGE);
+		return;
+	}
 	if (Bun.which('wrk') === null) throw new Error('wrk is not installed (Debian package wrk)');
 	const subject = setWeftCommand(options.source);
 	const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
@@ -173,26 +178,45 @@ function header(options: Options, subject: string): string {
 	].join('\n');
 }
 
-function readOptions(words: readonly string[]): Options {
-	const quick = words.includes('--quick');
-	const value = (name: string): string | null => {
-		const at = words.indexOf(`--${name}`);
-		return at < 0 ? null : (words[at + 1] ?? null);
-	};
-	const count = (name: string, byDefault: number): number => {
-		const text = value(name);
-		const found = text === null ? byDefault : Number(text);
+const USAGE = `npm run bench [-- OPTION…]: the same work on weft, Envoy, HAProxy and nginx, in turns
+
+  --quick             2 rounds of 1 s, to see that it works (default: 7 rounds of 5 s)
+  --connections N     of the load generator (default 32)
+  --rounds N
+  --seconds N         of each round
+  --only weft,Envoy   not the others
+  --shape plain|mtls  not the other
+  --source            what is in src/, also where dist/weft has been built`;
+
+/** Null: help was asked for. */
+function readOptions(words: readonly string[]): Options | null {
+	const text = { type: 'string' } as const;
+	const flag = { type: 'boolean', default: false } as const;
+	const { values } = parseArgs({
+		args: [...words],
+		options: {
+			...{ connections: text, rounds: text, seconds: text, only: text, shape: text },
+			...{ quick: flag, source: flag, help: { ...flag, short: 'h' } },
+		},
+	});
+	if (values.help) return null;
+	const count = (name: 'connections' | 'rounds' | 'seconds', byDefault: number): number => {
+		const found = Number(values[name] ?? byDefault);
 		if (!Number.isInteger(found) || found < 1)
-			throw new Error(`--${name}: found ${text}, expected a whole number above 0`);
+			throw new Error(`--${name}: found ${values[name]}, expected a whole number above 0`);
 		return found;
 	};
+	const { shape = null, only, quick } = values;
+	if (shape !== null && shape !== 'plain' && shape !== 'mtls') {
+		throw new Error(`--shape: found ${shape}, expected plain or mtls`);
+	}
 	return {
 		connections: count('connections', 32),
 		rounds: count('rounds', quick ? 2 : 7),
 		seconds: count('seconds', quick ? 1 : 5),
-		only: value('only')?.split(',') ?? [],
-		shape: value('shape'),
-		source: words.includes('--source'),
+		only: only?.split(',') ?? [],
+		shape,
+		source: values.source,
 	};
 }
 
