@@ -73,6 +73,7 @@ for (const { topic, cases } of REQUESTS) {
 		for (const one of cases) {
 			test(one.name, async () => {
 				for (const split of SPLITS) await holdsForRequest(one, split);
+				await holdsForRequest(behindAnother(one), 'random');
 			});
 		}
 	});
@@ -108,6 +109,16 @@ async function holdsForRequest(one: RequestCase, split: Split): Promise<void> {
 	for (const arrived of lane.upstream.arrived) expectPlain(arrived.request, arrived.raw);
 	// A request that was not whole is not left hanging on a connection that others will use.
 	if (outcome.after !== 'waiting') expect(lane.upstream.unfinished()).toBe('');
+}
+
+/** The same behind a request that is answered: nothing of that one may matter to it. */
+function behindAnother(one: RequestCase): RequestCase {
+	return {
+		...one,
+		raw: `GET /first HTTP/1.1\r\nHost: first\r\n\r\n${one.raw}`,
+		answers: [200, ...one.answers],
+		upstream: ['GET /first', ...one.upstream],
+	};
 }
 
 function isOfTheCase(request: ReadRequest): boolean {
