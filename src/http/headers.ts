@@ -24,10 +24,6 @@ export function hasHeader(headers: HeaderList, name: string): boolean {
 	return getHeader(headers, name) !== undefined;
 }
 
-export function addHeader(headers: HeaderList, name: string, value: string): void {
-	headers.push(name, value);
-}
-
 /** Leaves exactly one field of that name, in the place of the first. */
 export function setHeader(headers: HeaderList, name: string, value: string): void {
 	for (let i = 0; i < headers.length; i += 2) {

@@ -4,6 +4,7 @@
 // repeated (RFC 9110 §9.2.2) and got no answer, is reported as `refused`.
 
 import type { HeaderList } from '../../http/headers.ts';
+import { isIdempotent } from '../../http/methods.ts';
 import type { ClientStream, RequestHead, ResetReason, ResponseHead, ResponseListener } from '../../http/stream.ts';
 import { WeftError } from '../../std/errors.ts';
 import type { Counter } from '../../telemetry/registry.ts';
@@ -116,19 +117,5 @@ export class PooledStream implements ClientStream, ResponseListener {
 
 	private settle(): void {
 		if (this.requestEnded && this.responseEnded) this.finish();
-	}
-}
-
-function isIdempotent(method: string): boolean {
-	switch (method) {
-		case 'GET':
-		case 'HEAD':
-		case 'PUT':
-		case 'DELETE':
-		case 'OPTIONS':
-		case 'TRACE':
-			return true;
-		default:
-			return false;
 	}
 }

@@ -2,10 +2,10 @@
 // request may be sent again. Bounded; what does not fit ends the possibility of a retry.
 
 export class KeptBody {
-	private chunks: Uint8Array[] = [];
-	byteCount = 0;
+	private readonly chunks: Uint8Array[] = [];
+	private byteCount = 0;
 
-	constructor(readonly limitBytes: number) {}
+	constructor(private readonly limitBytes: number) {}
 
 	/** Copies. */
 	keep(bytes: Uint8Array): void {
@@ -21,10 +21,5 @@ export class KeptBody {
 	/** The chunks in order; not to be changed. */
 	view(): readonly Uint8Array[] {
 		return this.chunks;
-	}
-
-	clear(): void {
-		this.chunks = [];
-		this.byteCount = 0;
 	}
 }

@@ -8,11 +8,11 @@
 // inbound|outbound}`; without it, the listener's `traffic_direction` says which.
 
 import { removeHeader } from '../../http/headers.ts';
+import { isIdempotent } from '../../http/methods.ts';
 import type { ResponseHead } from '../../http/stream.ts';
 import { ResponseFlag } from '../stream-info.ts';
 import type { Exchange } from './exchange.ts';
 import type { HttpFilter, HttpFilterFactory } from './filter.ts';
-import { isIdempotent } from './retry-state.ts';
 
 export const RETRY_HINT_TYPE = 'type.googleapis.com/weft.retry.v1.RetryHint';
 export const RETRY_HINT_HEADER = 'x-weft-retry';

@@ -2,6 +2,7 @@
 // often it was, and the cluster's budget. Pure, but for the budget that it takes from.
 
 import { getHeader, type HeaderList } from '../../http/headers.ts';
+import { isIdempotent } from '../../http/methods.ts';
 import type { RequestHead, ResetReason } from '../../http/stream.ts';
 import type { Random } from '../../std/random.ts';
 import { anyMatchesResponse, matchesRequestHeaders } from '../route/header-matcher.ts';
@@ -26,13 +27,6 @@ export type AttemptEnd =
 	/** The per-try timeout. */
 	| 'timeout'
 	| ResetReason;
-
-const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
-
-/** RFC 9110 §9.2.2. */
-export function isIdempotent(method: string): boolean {
-	return IDEMPOTENT.has(method);
-}
 
 const NO_POLICY: RetryPolicy = {
 	retryOn: 0,

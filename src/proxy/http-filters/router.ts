@@ -27,9 +27,9 @@ export const ROUTER_FIELDS: SupportedFields = {
 
 export class Router {
 	private constructor(
-		readonly clusters: ClusterManager,
+		private readonly clusters: ClusterManager,
 		/** No `x-envoy-*` headers of ours, either way. */
-		readonly suppressEnvoyHeaders: boolean,
+		private readonly suppressEnvoyHeaders: boolean,
 	) {}
 
 	/** @throws ConfigError */

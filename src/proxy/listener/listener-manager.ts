@@ -2,7 +2,7 @@
 // unseen (its routes are asked for) and then takes its place in one step; a bad one is refused, and
 // what was there stays. A socket is kept as long as its address is.
 
-import { fromBinary, toBinary } from '@bufbuild/protobuf';
+import { fromBinary } from '@bufbuild/protobuf';
 import { TrafficDirection } from '../../generated/envoy/config/core/v3/base_pb.ts';
 import {
 	type Listener as ListenerMessage,
@@ -327,11 +327,6 @@ export class ListenerManager implements ListenerDirectory {
 		this.stats.active.set(active);
 		this.stats.warming.set(this.entries.size - active);
 	}
-}
-
-/** The configuration as it came, for `/config_dump`. */
-export function encodeListener(message: ListenerMessage): Uint8Array {
-	return toBinary(ListenerSchema, message);
 }
 
 /** Chains that must still become ready, without those already in force. */

@@ -15,8 +15,6 @@ export interface OwnWorkload {
 	readonly trustDomain?: string;
 }
 
-export const NO_WORKLOAD: OwnWorkload = {};
-
 /** Where in the node each field is, for errors. */
 export const PLACE_IN_NODE: Readonly<Record<keyof OwnWorkload, string>> = {
 	workload: 'node.metadata.WORKLOAD_NAME',
