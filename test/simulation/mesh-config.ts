@@ -197,7 +197,10 @@ export function outboundCluster(name: 'a' | 'b', serverAccount: string, knobs: C
 		type: 'EDS',
 		eds_cluster_config: { service_name: name, eds_config: ADS },
 		lb_policy: knobs.policy,
-		transport_socket: tls,
+		transport_socket_matches: [
+			{ name: 'mutual', match: { tlsMode: 'istio' }, transport_socket: tls },
+			{ name: 'plain', match: {}, transport_socket: { name: 'envoy.transport_sockets.raw_buffer' } },
+		],
 	});
 }
 
@@ -212,8 +215,18 @@ export function inboundCluster(program: IpAddress, knobs: ClusterKnobs): Uint8Ar
 	});
 }
 
-export function endpoints(name: string, addresses: readonly IpAddress[]): Uint8Array {
-	const lbEndpoints = addresses.map(({ host, port }) => endpoint(host, port));
+/** `mutualTls`: a sidecar is there. */
+export interface Endpoint {
+	readonly address: IpAddress;
+	readonly mutualTls: boolean;
+}
+
+export function endpoints(name: string, list: readonly Endpoint[]): Uint8Array {
+	const metadata = { filter_metadata: { 'envoy.transport_socket_match': { tlsMode: 'istio' } } };
+	const lbEndpoints = list.map(({ address, mutualTls }) => ({
+		...endpoint(address.host, address.port),
+		...(mutualTls ? { metadata } : {}),
+	}));
 	const message = fromJson(ClusterLoadAssignmentSchema, {
 		cluster_name: name,
 		endpoints: lbEndpoints.length === 0 ? [] : [{ lb_endpoints: lbEndpoints }],

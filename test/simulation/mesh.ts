@@ -44,6 +44,8 @@ export interface MeshHost {
 	readonly address: IpAddress;
 	readonly program: Program;
 	readonly sidecar: Sidecar;
+	/** Callers go past its sidecar, as if there were none. */
+	readonly plain: boolean;
 	/** Its sidecar is up and not on its way out: endpoint sets may have it. */
 	serving: boolean;
 }
@@ -86,9 +88,12 @@ export class Mesh {
 		}
 		for (let index = 0; index < options.hosts; index++) {
 			const program: IpAddress = { kind: 'ip', host: '127.0.0.1', port: 9000 + index };
+			// Programs speak HTTP/1.1.
+			const plain = this.protocol === 'HTTP/1.1' && random.next() < 0.4;
 			const host: MeshHost = {
 				address: { kind: 'ip', host: `127.128.${index}.1`, port: 8080 },
-				program: new Program(`program-${index}`, network, random, ledger, program),
+				program: new Program(`program-${index}`, network, random, ledger, program, !plain),
+				plain,
 				sidecar: this.sidecar(`host-${index}`, PROGRAM_ACCOUNT),
 				serving: true,
 			};
@@ -174,8 +179,13 @@ export class Mesh {
 	/** Of both clusters: members whose sidecar serves, and phantoms. */
 	setEndpoints(): void {
 		for (const name of CLUSTERS) {
-			const addresses = [...this.members[name]].filter((host) => host.serving).map((host) => host.address);
-			const value = endpoints(name, [...addresses, ...this.phantoms]);
+			const list = [...this.members[name]]
+				.filter((host) => host.serving)
+				.map(({ plain, program, address }) =>
+					plain ? { address: program.address, mutualTls: false } : { address, mutualTls: true },
+				);
+			const nobody = this.phantoms.map((address) => ({ address, mutualTls: true }));
+			const value = endpoints(name, [...list, ...nobody]);
 			for (const { nodeId } of this.outbound) this.management.set(nodeId, ENDPOINT_TYPE, name, value);
 		}
 	}

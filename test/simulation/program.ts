@@ -23,6 +23,7 @@ export class Program {
 		readonly random: SeededRandom,
 		readonly ledger: Ledger,
 		readonly address: IpAddress,
+		readonly hasSidecar: boolean,
 	) {}
 
 	get listening(): boolean {
@@ -103,7 +104,8 @@ class ProgramConnection implements MessageEvents {
 		if (head.startLine !== `${plan.method} ${plan.path} HTTP/1.1`) {
 			ledger.violation(`request ${id} came as ${head.startLine}`);
 		}
-		if (head.fields.has('x-weft-peer')) ledger.violation(`request ${id} shows x-weft-peer to the program`);
+		if (this.program.hasSidecar && head.fields.has('x-weft-peer'))
+			ledger.violation(`request ${id} shows x-weft-peer to the program`);
 		ledger.seenByProgram(id);
 		this.plan = plan;
 		this.received = 0;
