@@ -39,7 +39,10 @@ export interface Picker {
 export interface UpstreamStreamEvents {
 	/** The stream can be written. `tls` is null on a plain connection. */
 	onReady(stream: ClientStream, host: Host, tls: TlsInfo | null): void;
-	/** No connection could be had: `connect_*`, `tls_handshake_failed`, `pool_overflow`. `error.retrySafe` is true. */
+	/**
+	 * No connection could be had: `connect_*`, `tls_handshake_failed`, `tls_secret_missing`, `pool_overflow`,
+	 * `pool_closed`. `error.retrySafe` is true.
+	 */
 	onFailure(error: WeftError, host: Host): void;
 }
 

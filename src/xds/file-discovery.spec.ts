@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRegistry, fromBinary } from '@bufbuild/protobuf';
 import { ClusterLoadAssignmentSchema } from '../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
+import { logSink } from '../std/log.ts';
 import type { DiscoveryUpdate } from './discovery-client.ts';
 import { FileDiscovery } from './file-discovery.ts';
 import { ENDPOINT_TYPE } from './type-urls.ts';
@@ -94,4 +95,22 @@ test('a file that cannot be read changes nothing, and one that comes later is ta
 	replace(`resources:${assignment('a', 4)}`);
 	await a.count(1);
 	expect(a.port(0)).toBe(4);
+});
+
+test('a subscriber that throws is logged, and those that come later are served', () => {
+	const { discovery, replace } = setUp(`resources:${assignment('a', 1)}`);
+	const level = logSink.level;
+	logSink.level = 'off';
+	const broken = {
+		onUpdate: (): null => {
+			throw new Error('a bug');
+		},
+	};
+	discovery.subscribe(ENDPOINT_TYPE, ['a'], broken).close();
+	logSink.level = level;
+	const a = new Watcher();
+	discovery.subscribe(ENDPOINT_TYPE, ['a'], a);
+	replace(`resources:${assignment('a', 2)}`);
+	discovery.read();
+	expect(a.port(a.updates.length - 1)).toBe(2);
 });

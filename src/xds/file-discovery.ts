@@ -85,7 +85,14 @@ export class FileDiscovery implements DiscoveryClient {
 			const present = new Set(updated.map((resource) => resource.name));
 			const removed = [...(this.names.get(typeUrl) ?? [])].filter((name) => !present.has(name));
 			this.names.set(typeUrl, present);
-			const refused = type.apply({ updated, removed });
+			let refused: string | null;
+			try {
+				refused = type.apply({ updated, removed });
+			} catch (error) {
+				// A bug of a subscriber must not reach whoever watches files, which would end the process.
+				log.error('subscriber failed', { path: this.path, reason: errorMessage(error) });
+				continue;
+			}
 			if (refused !== null) log.warning('resources refused', { path: this.path, reason: refused });
 		}
 	}

@@ -47,7 +47,10 @@ export abstract class Exchange extends StreamInfo {
 	/** Goes on after a request hook returned `pause`. Nothing happens when the exchange is over. */
 	abstract resumeRequest(): void;
 
-	/** Calls back once unless the exchange is over before; on time to within some 10 ms. For filters that pause. */
+	/**
+	 * Calls back once unless the exchange is over before; on time to within some 10 ms. For filters that
+	 * pause, which one at a time does: another call replaces the one that waits.
+	 */
 	abstract after(delayMs: number, callback: () => void): void;
 
 	// What follows is for the router, which ends the chain.
