@@ -211,6 +211,8 @@ class CallerConnection implements MessageEvents {
 		const { plan, caller } = this;
 		if (plan === null || this.awaitsContinue || this.closed || plan.requestBytes === 0) return;
 		const { random, ledger, network } = caller;
+		// Of earlier turns: a connection that broke within this one still seems to take everything.
+		ledger.requestBytesSent(plan.id, this.sent - this.connection.bufferedBytes);
 		while (this.sent < plan.requestBytes) {
 			const left = plan.requestBytes - this.sent;
 			const length = Math.min(left, 1 + random.below(random.next() < 0.5 ? 1000 : 60_000));
@@ -218,7 +220,6 @@ class CallerConnection implements MessageEvents {
 			const more = this.connection.write(payload(plan.id, 'request', this.sent, length));
 			if (plan.requestChunked) this.writeText('\r\n');
 			this.sent += length;
-			ledger.requestBytesSent(plan.id, this.sent - this.connection.bufferedBytes);
 			if (this.sent === plan.requestBytes && plan.requestChunked) this.writeText('0\r\n\r\n');
 			if (!more) {
 				this.blocked = true;

@@ -194,6 +194,8 @@ class ProgramConnection implements MessageEvents {
 		const { plan, program } = this;
 		if (plan === null || !this.answered || this.closed || isBodiless(plan)) return;
 		const { random, ledger } = program;
+		// Of earlier turns: a connection that broke within this one still seems to take everything.
+		ledger.responseBytesSent(plan.id, this.sent - this.connection.bufferedBytes);
 		while (this.sent < plan.responseBytes) {
 			const left = plan.responseBytes - this.sent;
 			const length = Math.min(left, 1 + random.below(random.next() < 0.5 ? 1000 : 60_000));
@@ -204,7 +206,6 @@ class ProgramConnection implements MessageEvents {
 			const more = this.connection.write(bytes);
 			if (chunked) this.writeText('\r\n');
 			this.sent += length;
-			ledger.responseBytesSent(plan.id, this.sent - this.connection.bufferedBytes);
 			if (!more) {
 				this.blocked = true;
 				return;
