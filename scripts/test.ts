@@ -71,7 +71,7 @@ async function runChecks(): Promise<Tally> {
 }
 
 async function runGroup(group: Exclude<Group, 'check'>, scratch: string, pattern: string | null): Promise<Tally> {
-	if (group === 'unit') return runBun(['src'], join(scratch, 'unit.xml'), pattern);
+	if (group === 'unit') return runBun(['src', 'examples'], join(scratch, 'unit.xml'), pattern);
 	const tally: Tally = { passed: 0, failed: 0, skipped: 0 };
 	const folder = join(root, 'test', group);
 	if (!existsSync(folder)) return tally;

@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { lockData } from '../../../src/app/control-plane/data-lock.ts';
 import type { MeshSnapshot } from '../../../src/control/mesh-snapshot.ts';
 
 export const projectRoot = join(import.meta.dir, '../../..');
@@ -38,12 +39,16 @@ const PROGRAM_PORT = 8080;
 /** Says that a directory is a demo's, and may be removed by the next. */
 const MARKER = 'weft-demo';
 
-/** @throws Error, having removed nothing, when the directory is not an earlier demo's of this user */
+/** @throws Error, having removed nothing, when the directory is not an earlier demo's of this user, or one runs on it */
 export function removeEarlierDemo(data: string): void {
 	const found = lstatSync(data, { throwIfNoEntry: false });
 	if (found === undefined) return;
 	const own = found.isDirectory() && found.uid === (process.getuid?.() ?? found.uid);
-	if (own && (existsSync(join(data, MARKER)) || existsSync(join(data, 'lock')) || readdirSync(data).length === 0)) {
+	const isDemo = existsSync(join(data, MARKER)) || existsSync(join(data, 'logs', 'control-plane.log'));
+	if (own && (isDemo || readdirSync(data).length === 0)) {
+		const lock = join(data, 'lock');
+		// Throws while another demo's control plane runs on it.
+		if (existsSync(lock)) lockData(lock).release();
 		rmSync(data, { recursive: true });
 		return;
 	}
