@@ -85,12 +85,13 @@ class Run {
 		const random = new SeededRandom(seed * 2654435761);
 		this.mode = MODES[seed % MODES.length]!;
 		const rough = this.mode === 'rough';
+		const smallWindow = random.next() < 0.3;
 		this.network = new SimulatedNetwork({
 			seed,
 			clock: this.clock,
 			latencyMs: random.next() * 2,
 			jitterMs: random.next() * 5,
-			windowBytes: random.next() < 0.3 ? 1024 + random.below(8192) : 64 * 1024,
+			windowBytes: smallWindow ? 1024 + random.below(8192) : 64 * 1024,
 		});
 		const durationMs = 200 + random.next() * 2000;
 		const callerCount = 1 + random.below(2);
@@ -100,7 +101,8 @@ class Run {
 			durationMs,
 			misbehave: rough,
 			aborts: random.next() < 0.5,
-			bodyBytesMax: random.next() < 0.15 ? 3_000_000 : 100_000,
+			// Much through small windows is a great many small segments, and shows nothing more.
+			bodyBytesMax: !smallWindow && random.next() < 0.2 ? 3_000_000 : 100_000,
 		};
 		this.plans = drawPlans(random, options);
 		const calm = { ...options, requests: PROBES, misbehave: false, aborts: false, bodyBytesMax: 1000 };
