@@ -10,6 +10,7 @@ import { parseBootstrap } from '../proxy/bootstrap.ts';
 import { FakeDiscovery } from '../proxy/cluster/testing-upstream.ts';
 import type { HttpFilterFactory } from '../proxy/http-filters/filter.ts';
 import { VirtualClock } from '../std/clock.ts';
+import { WeftError } from '../std/errors.ts';
 import { logSink } from '../std/log.ts';
 import { SeededRandom } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
@@ -452,6 +453,30 @@ test('a listener that was removed leaves no timer behind once its connections ha
 	world.advance(100);
 	expect(peer.closed).toBe(true);
 	expect(world.clock.nextDueMs()).toBe(null);
+});
+
+test('a listener whose new socket cannot be had listens as before', async () => {
+	await world.start(routes({}), OK);
+	const discovery = new FakeDiscovery();
+	const followed = world.proxy.listeners.follow(discovery, 0);
+	const port = PORT + 100;
+	const value = { address: '127.0.0.1', portSpecifier: { case: 'portValue' as const, value: port } };
+	const address = create(AddressSchema, { address: { case: 'socketAddress', value } });
+	const good = { ...world.proxy.listeners.status()[0]!.message, name: 'changing', address };
+	discovery.give(LISTENER_TYPE, { changing: toBinary(ListenerSchema, good) });
+	await followed;
+	const { network } = world;
+	network.listen = (...args) => {
+		network.listen = SimulatedNetwork.prototype.listen;
+		throw new WeftError('permission_denied', `not at ${JSON.stringify(args[0].address)}`);
+	};
+	const bad = { ...good, tcpBacklogSize: 7 };
+	const refusals = discovery.give(LISTENER_TYPE, { changing: toBinary(ListenerSchema, bad) });
+	expect(String(refusals)).toContain('not at');
+	const peer = new Peer();
+	network.connect({ address: { kind: 'ip', host: '127.0.0.1', port } }, peer).write(Buffer.from(GET));
+	world.advance(100);
+	expect(peer.text).toEndWith('ok');
 });
 
 test('a drain that begins while another is under way ends with it', async () => {

@@ -257,11 +257,14 @@ export class ListenerManager implements ListenerDirectory {
 			return;
 		}
 		const active = new ActiveListener(message.name, network, registry, config.statName, this);
+		const isInTheWay = before?.active.boundAddress != null && sameAddress(before.newest, config);
 		try {
-			if (before !== undefined && sameAddress(before.newest, config)) before.active.stopListening();
+			if (isInTheWay) before.active.stopListening();
 			active.bind(config, reusePort ?? false);
 		} catch (error) {
-			releaseNew(config, before?.active.config ?? null);
+			releaseNew(config, before?.newest ?? null, before?.active.config ?? null);
+			// The last good one stays, with the address that it had just given up.
+			if (isInTheWay) before.active.bind(before.newest, reusePort ?? false);
 			throw error;
 		}
 		if (before !== undefined) this.leave(before, config);
