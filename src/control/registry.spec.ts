@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, test } from 'bun:test';
 import { SERVICE } from '../config/service.ts';
 import { WORKLOAD_ENTRY } from '../config/workload-entry.ts';
+import { WeftError } from '../std/errors.ts';
 import type { InstanceGrant } from './instance-grants.ts';
-import { GRACE_MS, RESTART_GRACE_MS, Registry } from './registry.ts';
+import { GRACE_MS, RESTART_GRACE_MS, Registry, WRITE_RETRY_MS } from './registry.ts';
 import { sidecarNode, TestMesh, type TestNodeOptions } from './testing-mesh.ts';
 
 let mesh: TestMesh;
@@ -148,6 +149,61 @@ spec: { address: 10.0.0.1 }`);
 		mesh.clock.advance(2 * RESTART_GRACE_MS);
 		await next.idle();
 		expect(await mesh.objects.get(WORKLOAD_ENTRY, 'default', 'mine')).not.toBeNull();
+	});
+});
+
+describe('a store that cannot be written for a while', () => {
+	/** Throws at each write as long as `broken`. */
+	const fault = { broken: false };
+	let shaky: Registry;
+
+	beforeEach(() => {
+		fault.broken = true;
+		const put = mesh.store.put.bind(mesh.store);
+		const remove = mesh.store.remove.bind(mesh.store);
+		const full = () => Promise.reject(new WeftError('store_failed', 'disk full'));
+		mesh.store.put = (...given) => (fault.broken ? full() : put(...given));
+		mesh.store.remove = (...given) => (fault.broken ? full() : remove(...given));
+		shaky = new Registry({ objects: mesh.objects, model: mesh.model, clock: mesh.clock });
+	});
+
+	/** Writes what is due, and lets the model hear of it. */
+	const later = async (ms: number) => {
+		mesh.clock.advance(ms);
+		await shaky.idle();
+		await mesh.settle();
+	};
+
+	test('an instance is registered as soon as it can be', async () => {
+		shaky.connect(node());
+		await later(0);
+		await later(WRITE_RETRY_MS);
+		expect(await entry()).toBeNull();
+		fault.broken = false;
+		await later(WRITE_RETRY_MS);
+		expect((await entry())?.spec).toMatchObject({ address: '127.128.8.0' });
+	});
+
+	test('one that has left meanwhile is not', async () => {
+		const registration = shaky.connect(node());
+		await later(0);
+		registration.close(false);
+		fault.broken = false;
+		await later(WRITE_RETRY_MS + GRACE_MS);
+		expect(await entry()).toBeNull();
+	});
+
+	test('one that leaves is taken out as soon as it can be', async () => {
+		fault.broken = false;
+		const registration = shaky.connect(node());
+		await later(0);
+		fault.broken = true;
+		registration.close(true);
+		await later(0);
+		expect(await entry()).not.toBeNull();
+		fault.broken = false;
+		await later(WRITE_RETRY_MS);
+		expect(await entry()).toBeNull();
 	});
 });
 

@@ -27,6 +27,8 @@ const log = new Logger('registry');
 export const GRACE_MS = 1000;
 /** After the control plane's own restart. */
 export const RESTART_GRACE_MS = 15_000;
+/** What could not be written (a full disk, a namespace that is gone) is tried again so long after. */
+export const WRITE_RETRY_MS = 5000;
 
 export interface Registration {
 	/** Idempotent. */
@@ -38,6 +40,9 @@ interface Instance {
 	readonly name: string;
 	connections: number;
 	grace: Timer | null;
+	/** As its newest connection said. */
+	node: SidecarNode | null;
+	retry: Timer | null;
 	/** Writes of one instance follow each other. */
 	writes: Promise<void>;
 }
@@ -67,7 +72,10 @@ export class Registry {
 	/** Entries stay as they are, for the next start. Resolves when what was under way is written. */
 	async stop(): Promise<void> {
 		this.stopped = true;
-		for (const instance of this.instances.values()) instance.grace?.cancel();
+		for (const { grace, retry } of this.instances.values()) {
+			grace?.cancel();
+			retry?.cancel();
+		}
 		await Promise.all([...this.instances.values()].map((instance) => instance.writes));
 	}
 
@@ -93,8 +101,9 @@ export class Registry {
 		this.check(node);
 		const instance = this.instance(namespace, weft.instance);
 		instance.connections += 1;
+		instance.node = node;
 		instance.grace?.cancel();
-		this.write(instance, () => this.register(node));
+		this.enter(instance);
 		let open = true;
 		return {
 			close: (orderly) => {
@@ -102,7 +111,7 @@ export class Registry {
 				open = false;
 				instance.connections -= 1;
 				if (instance.connections > 0 || this.stopped) return;
-				if (orderly) this.write(instance, () => this.unregister(instance));
+				if (orderly) this.leave(instance);
 				else this.wait(instance, GRACE_MS);
 			},
 		};
@@ -144,7 +153,7 @@ export class Registry {
 		const key = `${namespace}/${name}`;
 		let instance = this.instances.get(key);
 		if (instance === undefined) {
-			instance = { namespace, name, connections: 0, grace: null, writes: Promise.resolve() };
+			instance = { namespace, name, connections: 0, grace: null, node: null, retry: null, writes: Promise.resolve() };
 			this.instances.set(key, instance);
 		}
 		return instance;
@@ -152,17 +161,37 @@ export class Registry {
 
 	private wait(instance: Instance, graceMs: number): void {
 		instance.grace ??= this.options.clock.after(graceMs, () => {
-			if (instance.connections === 0 && !this.stopped) this.write(instance, () => this.unregister(instance));
+			if (instance.connections === 0 && !this.stopped) this.leave(instance);
 		});
 		instance.grace.restart(graceMs);
 	}
 
-	private write(instance: Instance, work: () => Promise<void>): void {
+	private enter(instance: Instance): void {
+		const { node } = instance;
+		if (node === null) return;
+		const retry = () => {
+			// What a newer connection says is written by itself.
+			if (instance.connections > 0 && instance.node === node) this.enter(instance);
+		};
+		this.write(instance, () => this.register(node), retry);
+	}
+
+	private leave(instance: Instance): void {
+		const retry = () => {
+			if (instance.connections === 0) this.leave(instance);
+		};
+		this.write(instance, () => this.unregister(instance), retry);
+	}
+
+	private write(instance: Instance, work: () => Promise<void>, retry?: () => void): void {
 		instance.writes = instance.writes.then(work).catch((error: unknown) => {
 			log.error('an instance could not be written', {
 				instance: `${instance.namespace}/${instance.name}`,
 				error: errorMessage(error),
 			});
+			if (retry === undefined || this.stopped) return;
+			instance.retry?.cancel();
+			instance.retry = this.options.clock.after(WRITE_RETRY_MS, retry);
 		});
 	}
 
