@@ -288,7 +288,8 @@ function common(name: string, knobs: ClusterKnobs): JsonObject {
 
 function healthCheck(intervalMs: number): JsonObject {
 	return {
-		timeout: seconds(intervalMs / 2),
+		// Longer than a handshake and a round trip on the slowest of these networks.
+		timeout: seconds(1000),
 		interval: seconds(intervalMs),
 		unhealthy_threshold: 2,
 		healthy_threshold: 1,
