@@ -291,6 +291,8 @@ function healthCheck(intervalMs: number): JsonObject {
 		// Longer than a handshake and a round trip on the slowest of these networks.
 		timeout: seconds(1000),
 		interval: seconds(intervalMs),
+		// Envoy waits for a minute: a host that was not up yet at the first check would be out for all of the run.
+		no_traffic_interval: seconds(intervalMs),
 		unhealthy_threshold: 2,
 		healthy_threshold: 1,
 		http_health_check: { path: HEALTH_PATH },
