@@ -7,7 +7,7 @@ import type {
 	HttpRouteMatch,
 	HttpRouteRule,
 } from '../config/http-route.ts';
-import { type RouteContext, resolveBackend, unresolvedReferences } from './compile/backend.ts';
+import { parentFault, type RouteContext, resolveBackend, unresolvedReferences } from './compile/backend.ts';
 import type { FaultInjection, HttpRoute } from './mesh-kinds.ts';
 import type { RouteBackend, RouteSummary } from './mesh-snapshot.ts';
 
@@ -17,12 +17,12 @@ export function routeSummary(
 	acknowledged: { readonly count: number; readonly of: number },
 ): RouteSummary {
 	const namespace = route.metadata.namespace ?? '';
-	const missingParents = route.spec.parentRefs
-		.map((parent) => `${parent.namespace ?? namespace}/${parent.name}`)
-		.filter((key) => !context.services.has(key));
+	const faults = route.spec.parentRefs
+		.map((parent) => parentFault(context, route, parent))
+		.filter((fault) => fault !== null);
 	const unresolved = unresolvedReferences(context, route);
 	const messages = [
-		...missingParents.map((key) => `Service ${key} does not exist, so the route has no effect on it`),
+		...faults.map((fault) => `${fault}, so the route has no effect on it`),
 		...unresolved.map((each) => each.message),
 	];
 	return {
@@ -37,7 +37,7 @@ export function routeSummary(
 			filters: ruleTexts(rule, namespace, context),
 			backends: backendsOf(route, rule, context),
 		})),
-		accepted: missingParents.length < route.spec.parentRefs.length,
+		accepted: faults.length < route.spec.parentRefs.length,
 		resolvedRefs: unresolved.length === 0,
 		message: messages.join('; '),
 		acknowledged,

@@ -271,4 +271,13 @@ describe('routes in the mesh view', () => {
 			resolvedRefs: true,
 		});
 	});
+
+	test('a parent without that port has not accepted, as the status of the route says', () => {
+		const wrongPort = [{ group: '', kind: 'Service', name: 'front', port: 81 }];
+		const rules = [{ backendRefs: [{ name: 'a', port: 80 }] }];
+		expect(summary({ parentRefs: wrongPort, rules })).toMatchObject({
+			accepted: false,
+			message: 'Service shop/front has no port 81, so the route has no effect on it',
+		});
+	});
 });

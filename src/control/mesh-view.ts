@@ -3,8 +3,9 @@
 // each reader's second and kept by nobody here.
 
 import type { TypeStatus } from '../xds/discovery-stream.ts';
+import { canonicalRevision, canonicalService } from '../xds/node-metadata.ts';
 import { shortTypeName } from '../xds/type-urls.ts';
-import { isHealthy } from './compile/endpoint.ts';
+import { isHealthy, WORKLOAD_ANNOTATION } from './compile/endpoint.ts';
 import { hasMutualTls } from './compile/mesh-service.ts';
 import type { Service, WorkloadEntry } from './mesh-kinds.ts';
 import type { EdgeEnd, EdgeSummary, MeshSnapshot, ServiceSummary, SidecarSummary } from './mesh-snapshot.ts';
@@ -122,11 +123,9 @@ function serviceSummary(
 
 /** As endpoints and metrics name it. */
 function canonicalOf(entry: WorkloadEntry): { app: string; version: string } {
-	const { labels } = entry.spec;
-	return {
-		app: labels['service.istio.io/canonical-name'] ?? labels.app ?? entry.metadata.name,
-		version: labels['service.istio.io/canonical-revision'] ?? labels.version ?? 'latest',
-	};
+	const { metadata, spec } = entry;
+	const workload = metadata.annotations?.[WORKLOAD_ANNOTATION] ?? metadata.name;
+	return { app: canonicalService(spec.labels, workload), version: canonicalRevision(spec.labels) };
 }
 
 /** Nobody there reports, and what is sent there is plain text. */

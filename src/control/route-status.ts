@@ -1,14 +1,13 @@
 // What each HTTPRoute's status says: whether its parents accept it, whether what it names is
 // there, and how many sidecars have it in force. Written only when it says something new.
 
-import { HTTP_ROUTE, type HttpRouteStatus, type ParentRef } from '../config/http-route.ts';
+import { HTTP_ROUTE, type HttpRouteStatus } from '../config/http-route.ts';
 import type { Condition } from '../config/object.ts';
 import type { ObjectStore } from '../config/object-store.ts';
 import type { Clock } from '../std/clock.ts';
 import { errorMessage } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
-import { unresolvedReferences } from './compile/backend.ts';
-import { portProtocol } from './compile/mesh-service.ts';
+import { parentFault, unresolvedReferences } from './compile/backend.ts';
 import type { HttpRoute } from './mesh-kinds.ts';
 import type { MeshModel } from './model.ts';
 
@@ -94,7 +93,7 @@ export class RouteStatusWriter {
 						[...new Set(unresolved.map((one) => one.message))].join('; '),
 					);
 		const parents = route.spec.parentRefs.map((parentRef) => {
-			const fault = this.parentFault(route, parentRef);
+			const fault = parentFault(this.model, route, parentRef);
 			const accepted =
 				fault === null
 					? condition('Accepted', 'True', 'Accepted', 'The route is accepted')
@@ -106,17 +105,6 @@ export class RouteStatusWriter {
 			};
 		});
 		return { parents };
-	}
-
-	private parentFault(route: HttpRoute, parent: ParentRef): string | null {
-		const namespace = parent.namespace ?? route.metadata.namespace ?? '';
-		const service = this.model.services.get(`${namespace}/${parent.name}`);
-		if (service === undefined) return `Service ${namespace}/${parent.name} does not exist`;
-		const ports = service.spec.ports.filter(({ port }) => parent.port === undefined || parent.port === port);
-		if (ports.length === 0) return `Service ${namespace}/${parent.name} has no port ${parent.port}`;
-		if (ports.every((port) => portProtocol(port) === 'tcp'))
-			return `Service ${namespace}/${parent.name} does not speak HTTP`;
-		return null;
 	}
 
 	private now(): string {

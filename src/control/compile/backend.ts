@@ -1,8 +1,9 @@
-// What an HTTPRoute refers to, looked up: its backends' service ports and its fault injections.
+// What an HTTPRoute refers to, looked up: its parents, its backends' service ports, its fault injections.
 // Used both to compile the route and to say in its status what is missing.
 
-import type { HttpBackendRef, HttpRouteRule } from '../../config/http-route.ts';
+import type { HttpBackendRef, HttpRouteRule, ParentRef } from '../../config/http-route.ts';
 import type { FaultInjection, HttpRoute, Service } from '../mesh-kinds.ts';
+import { portProtocol } from './mesh-service.ts';
 import { hostOf, outboundName } from './names.ts';
 
 /** The part of the model that routes are compiled from. */
@@ -58,6 +59,21 @@ export function resolveFault(
 		return context.faults.get(`${route.metadata.namespace ?? ''}/${extensionRef.name}`) ?? null;
 	}
 	return undefined;
+}
+
+/** Why the parent does not take the route; null: it does. */
+export function parentFault(
+	context: Pick<RouteContext, 'services'>,
+	route: HttpRoute,
+	parent: ParentRef,
+): string | null {
+	const key = `${parent.namespace ?? route.metadata.namespace ?? ''}/${parent.name}`;
+	const service = context.services.get(key);
+	if (service === undefined) return `Service ${key} does not exist`;
+	const ports = service.spec.ports.filter(({ port }) => parent.port === undefined || parent.port === port);
+	if (ports.length === 0) return `Service ${key} has no port ${parent.port}`;
+	if (ports.every((port) => portProtocol(port) === 'tcp')) return `Service ${key} does not speak HTTP`;
+	return null;
 }
 
 /** All that the route names and that is not there. */
