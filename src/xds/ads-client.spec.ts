@@ -276,7 +276,7 @@ describe('the last good state', () => {
 		await server.request();
 		server.respond(CLUSTER_TYPE, { a: ['1', 'one'] }, [], 'n1');
 		await server.request();
-		clock.advance(200);
+		clock.advance(500);
 		await waitFor(() => {
 			try {
 				return readFileSync(join(stateDirectory, 'last-good.json'), 'utf8').includes('"a"');

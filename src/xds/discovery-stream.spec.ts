@@ -144,6 +144,20 @@ describe('make before break', () => {
 		expect(answer()).toBe('route +r');
 	});
 
+	test('clusters that keep coming do not make that wait longer', () => {
+		connectWithOne();
+		set(CLUSTER_TYPE, 'c2', '1', ['c2']);
+		set(ROUTE_TYPE, 'r', 'to c2');
+		change([CLUSTER_TYPE, 'c2'], [ROUTE_TYPE, 'r']);
+		expect(answer()).toBe('cluster +c2');
+		clock.advance(400);
+		set(CLUSTER_TYPE, 'c3', '1', ['c3']);
+		change([CLUSTER_TYPE, 'c3']);
+		expect(answer()).toBe('cluster +c3');
+		clock.advance(100);
+		expect(answer()).toBe('route +r');
+	});
+
 	test('a cluster goes only when the route that named it is acknowledged', () => {
 		connectWithOne();
 		set(CLUSTER_TYPE, 'c1', null);

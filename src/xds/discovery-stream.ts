@@ -113,6 +113,7 @@ export class DiscoveryStream {
 					})
 				: subscription.onStateOfTheWorld({ ...request, names });
 		if (request.typeUrl === ENDPOINT_TYPE) for (const name of request.names) this.awaited.delete(name);
+		if (this.awaited.size === 0) this.awaitTimer?.cancel();
 		if (acknowledgement === 'nack') {
 			if (request.typeUrl === CLUSTER_TYPE) this.awaited.clear();
 			this.options.observer.onRejected(this, request.typeUrl, subscription.rejected ?? '');
@@ -265,7 +266,8 @@ export class DiscoveryStream {
 			this.awaited.clear();
 			this.pump();
 		});
-		this.awaitTimer.restart(FOLLOW_TIMEOUT_MS);
+		// Not anew for each cluster that comes meanwhile: steady changes must not hold routes back for ever.
+		if (!this.awaitTimer.active) this.awaitTimer.restart(FOLLOW_TIMEOUT_MS);
 	}
 }
 

@@ -15,7 +15,7 @@ export type ResourcesByType = ReadonlyMap<string, readonly DiscoveredResource[]>
 
 const FILE_NAME = 'last-good.json';
 const FORMAT = 1;
-const DEBOUNCE_MS = 200;
+const DEBOUNCE_MS = 500;
 /** A larger state is not kept: a start without it only waits for the control plane. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
 
