@@ -66,7 +66,8 @@ export class SidecarProcess {
 	/** Tells it to leave the mesh; resolves when it has drained, or is not there. Its outbound side goes on. */
 	leave(): Promise<void> {
 		if (this.state.kind !== 'up') {
-			if (this.state.kind === 'backing off') this.setState({ kind: 'gone' });
+			// One that came up now would call for requests to a program that is about to end.
+			if (this.everReady && (this.state.kind === 'backing off' || this.state.kind === 'starting')) this.kill();
 			return Promise.resolve();
 		}
 		const { child } = this.state;
@@ -101,7 +102,7 @@ export class SidecarProcess {
 	}
 
 	/** At once. */
-	kill(): void {
+	private kill(): void {
 		const { state } = this;
 		if ('child' in state) state.child?.kill('SIGKILL');
 		this.setState({ kind: 'gone' });
