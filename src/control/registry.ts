@@ -240,7 +240,8 @@ function workloadEntry(node: SidecarNode): MeshObject<Partial<WorkloadEntrySpec>
 		metadata: {
 			name: weft.instance,
 			namespace: node.namespace,
-			labels: { [MANAGED_BY_LABEL]: WEFT_RUN },
+			// The workload's own too, as Istio does, so that `get we -l app=reviews` finds them.
+			labels: { ...node.labels, ...appLabel(node), [MANAGED_BY_LABEL]: WEFT_RUN },
 			annotations: {
 				[WORKLOAD_ANNOTATION]: node.workload,
 				...(weft.healthCheck === undefined ? {} : { [HEALTH_CHECK_ANNOTATION]: 'true' }),
