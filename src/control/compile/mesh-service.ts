@@ -55,7 +55,7 @@ export function hasMutualTls(entry: WorkloadEntry): boolean {
 export function portProtocol(port: ServicePort): PortProtocol {
 	const word = port.appProtocol ?? port.name?.split('-')[0] ?? 'http';
 	switch (word) {
-		// The sidecars read HTTP/1.1 only: HTTP/2 is carried as it is, inside mutual TLS.
+		// Sidecars speak HTTP/1.1 to each other: HTTP/2 of programs is carried as it is, inside mutual TLS.
 		case 'grpc':
 		case 'http2':
 		case 'h2c':
