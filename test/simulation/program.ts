@@ -63,6 +63,8 @@ class ProgramConnection implements MessageEvents {
 	private answered = false;
 	private sent = 0;
 	private blocked = false;
+	/** What marks the end of the body is written too: it may have to wait for `onDrain`. */
+	private terminated = false;
 	private closed = false;
 	private lastMoveMs: number;
 
@@ -112,6 +114,7 @@ class ProgramConnection implements MessageEvents {
 		this.pauses = 0;
 		this.requestEnded = false;
 		this.answered = false;
+		this.terminated = false;
 		this.sent = 0;
 		if (plan.earlyHints) this.writeText('HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n');
 		if (plan.early) this.think();
@@ -186,13 +189,14 @@ class ProgramConnection implements MessageEvents {
 		this.answered = true;
 		if (bodiless) {
 			this.sent = plan.responseBytes;
+			this.terminated = true;
 			this.finishIfDone();
 		} else this.sendBody();
 	}
 
 	private sendBody(): void {
 		const { plan, program } = this;
-		if (plan === null || !this.answered || this.closed || isBodiless(plan)) return;
+		if (plan === null || !this.answered || this.terminated || this.closed || isBodiless(plan)) return;
 		const { random, ledger } = program;
 		// Of earlier turns: a connection that broke within this one still seems to take everything.
 		ledger.responseBytesSent(plan.id, this.sent - this.connection.bufferedBytes);
@@ -219,6 +223,7 @@ class ProgramConnection implements MessageEvents {
 		}
 		if (this.breaksNow(plan)) return;
 		if (plan.responseFraming === 'chunked') this.writeText('0\r\n\r\n');
+		this.terminated = true;
 		this.finishIfDone();
 	}
 
@@ -233,7 +238,7 @@ class ProgramConnection implements MessageEvents {
 
 	private finishIfDone(): void {
 		const { plan } = this;
-		if (plan === null || !this.answered || this.sent < plan.responseBytes) return;
+		if (plan === null || !this.answered || this.sent < plan.responseBytes || !this.terminated) return;
 		if (this.closesAfter(plan)) {
 			this.plan = null;
 			this.connection.end();
