@@ -13,7 +13,7 @@ import type {
 import type { Timer } from '../../std/clock.ts';
 import { WeftError } from '../../std/errors.ts';
 import type { PoolContext } from './connection-pool.ts';
-import { poolOverflow, secretMissing } from './http1-pool.ts';
+import { poolOverflow, secretMissing } from './http-pool.ts';
 import type { UpstreamHost } from './upstream-host.ts';
 
 /** See `Cluster.connectTcp`. */
