@@ -1,8 +1,9 @@
 // Options of the HTTP connection manager that change requests and answers: weft and real Envoy,
 // the same bootstrap, the same requests.
 
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { networkInterfaces } from 'node:os';
+import { describeWithPeers } from '../support/peers.ts';
 import { okResponse, type RawRequest, type RawUpstream, rawRequest, rawUpstream } from '../support/raw-http.ts';
 import {
 	freePort,
@@ -142,7 +143,7 @@ async function observe(port: number, upstream: RawUpstream, request: RawRequest)
 }
 
 for (const variant of VARIANTS) {
-	describe(variant.name, () => {
+	describeWithPeers(['envoy'], variant.name, () => {
 		let upstream: RawUpstream;
 		let weft: TestProxy;
 		let envoy: { stop(): Promise<void> };

@@ -1,7 +1,8 @@
 // The same bootstrap on weft and on real Envoy: the same requests get the same answers, reach the
 // same upstream, and arrive there as the same requests.
 
-import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { describeWithPeers } from '../support/peers.ts';
 import { okResponse, type RawRequest, type RawUpstream, rawRequest, rawUpstream } from '../support/raw-http.ts';
 import {
 	freePort,
@@ -345,7 +346,7 @@ const CASES: readonly (readonly [string, RawRequest])[] = [
 	['OPTIONS *', { path: '*', method: 'OPTIONS' }],
 ];
 
-describe('weft answers as Envoy does', () => {
+describeWithPeers(['envoy'], 'weft answers as Envoy does', () => {
 	for (const [name, request] of CASES) {
 		test(name, async () => {
 			const theirs = await observe(envoyPort, request);

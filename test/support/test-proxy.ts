@@ -10,6 +10,7 @@ import { BunNetwork } from '../../src/net/bun-network.ts';
 import { parseBootstrap } from '../../src/proxy/bootstrap.ts';
 import { SeededRandom } from '../../src/std/random.ts';
 import { MetricRegistry } from '../../src/telemetry/registry.ts';
+import { peerPath } from './peers.ts';
 
 export interface TestProxy {
 	readonly proxy: RunningProxy;
@@ -48,12 +49,14 @@ export function freePort(): Promise<number> {
 
 /** Real Envoy on the same bootstrap; `adminPort` must be in it. Resolves when its listeners are up. */
 export async function startRealEnvoy(bootstrap: object, adminPort: number): Promise<{ stop(): Promise<void> }> {
+	const envoy = peerPath('envoy');
+	if (envoy === null) throw new Error('envoy is not installed; run scripts/setup --tests');
 	const directory = mkdtempSync(join(tmpdir(), 'weft-envoy-'));
 	const file = join(directory, 'bootstrap.json');
 	const logFile = join(directory, 'envoy.log');
 	writeFileSync(file, JSON.stringify(bootstrap));
 	const args = ['-c', file, '--concurrency', '1', '--disable-hot-restart', '-l', 'warning', '--log-path', logFile];
-	const child = spawn('envoy', args, { stdio: 'ignore' });
+	const child = spawn(envoy, args, { stdio: 'ignore' });
 	const exited = new Promise<void>((resolve) => child.on('exit', () => resolve()));
 	const stop = async (): Promise<void> => {
 		child.kill('SIGKILL');
