@@ -181,19 +181,23 @@ function settingsOf(
 		requestIdInResponse: message.alwaysSetRequestIdInResponse,
 		forwardClientCert: forwardClientCert(message.forwardClientCertDetails),
 		clientCertFields: {
+			cert: message.setCurrentClientCertDetails?.cert ?? false,
 			subject: message.setCurrentClientCertDetails?.subject ?? false,
 			uri: message.setCurrentClientCertDetails?.uri ?? false,
 			dns: message.setCurrentClientCertDetails?.dns ?? false,
 		},
 		normalizePath: message.normalizePath ?? false,
 		mergeSlashes: message.mergeSlashes,
-		escapedSlashes: escapedSlashes(message, config),
+		escapedSlashes: escapedSlashes(message),
 		stripPort:
 			message.stripPortMode.case === 'stripAnyHostPort' && message.stripPortMode.value
 				? 'any'
 				: message.stripMatchingHostPort
 					? 'matching'
 					: 'no',
+		stripTrailingHostDot: message.stripTrailingHostDot,
+		appendForwardedPort: message.appendXForwardedPort,
+		mapsIpv4: message.representIpv4RemoteAddressAsIpv4MappedIpv6,
 		upgrades,
 		underscores: underscores(common?.headersWithUnderscoresAction ?? Underscores.ALLOW),
 	};
@@ -230,18 +234,14 @@ function forwardClientCert(details: ForwardDetails): ForwardClientCert {
 	}
 }
 
-function escapedSlashes(message: HttpConnectionManager, config: TypedConfig): HttpSettings['escapedSlashes'] {
+function escapedSlashes(message: HttpConnectionManager): HttpSettings['escapedSlashes'] {
 	switch (message.pathWithEscapedSlashesAction) {
 		case SlashesAction.REJECT_REQUEST:
 			return 'reject';
 		case SlashesAction.UNESCAPE_AND_FORWARD:
 			return 'unescape';
 		case SlashesAction.UNESCAPE_AND_REDIRECT:
-			throw config.error(
-				'path_with_escaped_slashes_action',
-				'UNESCAPE_AND_REDIRECT',
-				'KEEP_UNCHANGED, REJECT_REQUEST or UNESCAPE_AND_FORWARD',
-			);
+			return 'redirect';
 		default:
 			return 'keep';
 	}

@@ -9,6 +9,14 @@ import type { HttpStats } from './http-stats.ts';
 
 export type ForwardClientCert = 'sanitize' | 'forward_only' | 'append_forward' | 'sanitize_set' | 'always_forward_only';
 
+/** What `x-forwarded-client-cert` says beside the hash. */
+export interface ClientCertFields {
+	readonly cert: boolean;
+	readonly subject: boolean;
+	readonly uri: boolean;
+	readonly dns: boolean;
+}
+
 export interface HttpSettings {
 	readonly statPrefix: string;
 	readonly listenerName: string;
@@ -49,11 +57,17 @@ export interface HttpSettings {
 	readonly preserveExternalRequestId: boolean;
 	readonly requestIdInResponse: boolean;
 	readonly forwardClientCert: ForwardClientCert;
-	readonly clientCertFields: { readonly subject: boolean; readonly uri: boolean; readonly dns: boolean };
+	readonly clientCertFields: ClientCertFields;
 	readonly normalizePath: boolean;
 	readonly mergeSlashes: boolean;
-	readonly escapedSlashes: 'keep' | 'reject' | 'unescape';
+	/** `redirect`: to the path without them, when there were some. */
+	readonly escapedSlashes: 'keep' | 'reject' | 'unescape' | 'redirect';
 	readonly stripPort: 'no' | 'matching' | 'any';
+	readonly stripTrailingHostDot: boolean;
+	/** `x-forwarded-port` says the port that the connection came to. */
+	readonly appendForwardedPort: boolean;
+	/** IPv4 peers stand in `x-forwarded-for` as `::ffff:1.2.3.4`. */
+	readonly mapsIpv4: boolean;
 	/** `websocket` and the like, lower case. */
 	readonly upgrades: ReadonlySet<string>;
 	/** Headers with `_` in their names. */

@@ -1,6 +1,7 @@
 // What a connection manager does to a request's head before routes and filters see it: who the
 // client is, what it may not say, the request's id, the form of its path. As Envoy does.
 
+import { isIPv4 } from 'node:net';
 import { trimSpace } from '../../http/characters.ts';
 import { getHeaderJoined, type HeaderList, hasHeader, removeHeader, setHeader } from '../../http/headers.ts';
 import type { RequestHead } from '../../http/stream.ts';
@@ -32,6 +33,7 @@ export function prepareRequest(exchange: Exchange, settings: HttpSettings, local
 	if (settings.underscores !== 'allow' && !underscoresAllowed(head.headers, settings.underscores === 'drop')) {
 		return { ...refused(400, 'http1.unexpected_underscore'), body: 'Bad Request' };
 	}
+	if (settings.stripTrailingHostDot) stripTrailingDot(head);
 	if (settings.stripPort !== 'no') stripPort(exchange, settings.stripPort === 'any');
 	const path = preparePath(head, settings);
 	if (path !== null) return path;
@@ -53,6 +55,7 @@ function refused(status: number, details: string): RefusedRequest {
 
 function preparePath(head: RequestHead, settings: HttpSettings): RefusedRequest | null {
 	if (head.path.charCodeAt(0) !== 0x2f) return REQUEST_OK;
+	let redirects = false;
 	if (settings.escapedSlashes !== 'keep') {
 		const query = head.path.indexOf('?');
 		const only = query < 0 ? head.path : head.path.slice(0, query);
@@ -60,6 +63,7 @@ function preparePath(head: RequestHead, settings: HttpSettings): RefusedRequest 
 			if (settings.escapedSlashes === 'reject') return refused(400, 'path_normalization_failed');
 			const unescaped = only.replace(/%2f/gi, '/').replace(/%5c/gi, '\\');
 			head.path = query < 0 ? unescaped : unescaped + head.path.slice(query);
+			redirects = settings.escapedSlashes === 'redirect';
 		}
 	}
 	if (settings.normalizePath) {
@@ -68,6 +72,8 @@ function preparePath(head: RequestHead, settings: HttpSettings): RefusedRequest 
 		head.path = path;
 	}
 	if (settings.mergeSlashes) head.path = withMergedSlashes(head.path);
+	// The client is to see the form that policies saw, and to ask for that.
+	if (redirects) return { ...refused(307, 'path_normalization_redirect'), headers: ['location', head.path] };
 	return REQUEST_OK;
 }
 
@@ -84,15 +90,19 @@ function identifyClient(exchange: Exchange, settings: HttpSettings): void {
 		single = forwarded === undefined;
 		if (settings.trustedHops > 0) client = hopFromEnd(forwarded, settings.trustedHops - 1)?.host ?? peer;
 		if (!settings.skipForwardedForAppend && peer !== '') {
-			setHeader(headers, 'x-forwarded-for', forwarded === undefined ? peer : `${forwarded},${peer}`);
+			const appended = settings.mapsIpv4 && isIPv4(peer) ? `::ffff:${peer}` : peer;
+			setHeader(headers, 'x-forwarded-for', forwarded === undefined ? appended : `${forwarded},${appended}`);
 		}
-		if (settings.trustedHops === 0) setHeader(headers, 'x-forwarded-proto', scheme);
+		const trusts = settings.trustedHops > 0;
+		if (!trusts) setHeader(headers, 'x-forwarded-proto', scheme);
 		else if (!hasHeader(headers, 'x-forwarded-proto')) headers.push('x-forwarded-proto', scheme);
+		if (settings.appendForwardedPort) sayPort(exchange, trusts);
 	} else {
 		const hop = hopFromEnd(forwarded, settings.trustedHops);
 		single = hop?.single ?? false;
 		client = hop?.host ?? peer;
 		if (!hasHeader(headers, 'x-forwarded-proto')) headers.push('x-forwarded-proto', scheme);
+		if (settings.appendForwardedPort) sayPort(exchange, true);
 	}
 	exchange.clientAddress = client;
 	const internal = single && settings.isInternalAddress(client);
@@ -106,6 +116,14 @@ function identifyClient(exchange: Exchange, settings: HttpSettings): void {
 			setHeader(headers, 'x-request-id', requestId(exchange.random));
 		}
 	}
+}
+
+/** `keeps`: a port that a hop before us said stays. */
+function sayPort(exchange: Exchange, keeps: boolean): void {
+	const { headers } = exchange.requestHead;
+	const { local } = exchange.connection;
+	if (local.kind !== 'ip' || (keeps && hasHeader(headers, 'x-forwarded-port'))) return;
+	setHeader(headers, 'x-forwarded-port', String(local.port));
 }
 
 /** The `fromEnd`-th address of x-forwarded-for counted from its end; null when there is none. */
@@ -149,6 +167,15 @@ function removeInternalHeaders(headers: HeaderList, edge: boolean): void {
 			removeHeader(headers, name);
 		} else i += 2;
 	}
+}
+
+/** `shop.example.` and `shop.example.:80` name the host without its last dot; a dot alone is nobody's name and stays. */
+function stripTrailingDot(head: RequestHead): void {
+	const { authority } = head;
+	const colon = authority.lastIndexOf(':');
+	const end = colon < 0 || authority.indexOf(']', colon) > 0 ? authority.length : colon;
+	if (end < 2 || authority.charCodeAt(end - 1) !== 0x2e) return;
+	head.authority = authority.slice(0, end - 1) + authority.slice(end);
 }
 
 function stripPort(exchange: Exchange, any: boolean): void {
