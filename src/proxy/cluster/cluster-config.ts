@@ -28,6 +28,7 @@ import type { PoolSettings } from './connection-pool.ts';
 import { type AssignmentSpec, compileAssignment } from './endpoint-specs.ts';
 import { compileHealthCheck, type HealthCheckConfig } from './health-check-config.ts';
 import { compileLoadBalancing } from './load-balancing-config.ts';
+import { TLS_TYPE } from './transport-sockets.ts';
 import type { HostMetadata } from './upstream-host.ts';
 
 export type DnsFamily = 'auto' | 'v4_only' | 'v6_only' | 'v4_preferred' | 'all';
@@ -103,6 +104,7 @@ export function compileCluster(message: Cluster): ClusterConfig {
 			connectionDurationMaxMs: durationMs(common?.maxConnectionDuration) ?? 0,
 			requestsPerConnectionMax: common?.maxRequestsPerConnection ?? message.maxRequestsPerConnection ?? 0,
 			protocol,
+			preconnectRatio: preconnectRatio(message, object),
 			http2,
 		},
 		healthCheck:
@@ -224,12 +226,34 @@ function httpOptions(
 			protocol = 'downstream';
 			const at = `${field}.use_downstream_protocol_config.http2_protocol_options`;
 			http2 = compileHttp2Options(chosen.value.http2ProtocolOptions, object, at);
+		} else if (chosen.case === 'autoConfig') {
+			if (!hasTls(message)) {
+				const expected = 'a transport_socket with TLS in the cluster: a host chooses its protocol by ALPN';
+				throw new ConfigError({ object, field: `${field}.auto_config`, expected });
+			}
+			protocol = 'auto';
+			const at = `${field}.auto_config.http2_protocol_options`;
+			http2 = compileHttp2Options(chosen.value.http2ProtocolOptions, object, at);
 		} else {
-			throw new ConfigError({ object, field, expected: 'explicit_http_config or use_downstream_protocol_config' });
+			const expected = 'explicit_http_config, use_downstream_protocol_config or auto_config';
+			throw new ConfigError({ object, field, expected });
 		}
 		common = options.commonHttpProtocolOptions ?? common;
 	}
 	return { common, protocol, http2 };
+}
+
+/** Of the cluster itself, or of some of its hosts: unlike Envoy, weft speaks HTTP/1.1 to the others. */
+function hasTls({ transportSocket, transportSocketMatches }: Cluster): boolean {
+	const sockets = [transportSocket, ...transportSocketMatches.map((match) => match.transportSocket)];
+	return sockets.some((socket) => socket?.configType.value?.typeUrl === TLS_TYPE);
+}
+
+function preconnectRatio(message: Cluster, object: string): number {
+	const ratio = message.preconnectPolicy?.perUpstreamPreconnectRatio ?? 1;
+	if (ratio >= 1 && ratio <= 3) return ratio;
+	const field = 'preconnect_policy.per_upstream_preconnect_ratio';
+	throw new ConfigError({ object, field, found: String(ratio), expected: '1 to 3' });
 }
 
 function unpackHttpOptions(any: Any, object: string, field: string) {

@@ -59,6 +59,7 @@ export const CLUSTER_FIELDS: SupportedFields = {
 		'least_request_lb_config',
 		'round_robin_lb_config',
 		'common_lb_config',
+		'preconnect_policy',
 		'transport_socket',
 		'transport_socket_matches',
 		'metadata',
@@ -76,6 +77,7 @@ export const CLUSTER_FIELDS: SupportedFields = {
 		// Updates are applied at once.
 		'update_merge_window',
 	],
+	[`${CLUSTER}.Cluster.PreconnectPolicy`]: ['per_upstream_preconnect_ratio'],
 	[`${CLUSTER}.CircuitBreakers`]: ['thresholds'],
 	[`${CLUSTER}.CircuitBreakers.Thresholds`]: [
 		'priority',
@@ -99,6 +101,11 @@ export const CLUSTER_FIELDS: SupportedFields = {
 		'common_http_protocol_options',
 		'explicit_http_config',
 		'use_downstream_protocol_config',
+		'auto_config',
+	],
+	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig': [
+		'http_protocol_options',
+		'http2_protocol_options',
 	],
 	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig': [
 		'http_protocol_options',

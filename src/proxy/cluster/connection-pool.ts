@@ -35,8 +35,13 @@ export interface PoolSettings {
 	readonly connectionDurationMaxMs: number;
 	/** 0: no bound. */
 	readonly requestsPerConnectionMax: number;
-	/** Which protocol is spoken, without asking first; `downstream`: that of the request's own connection. */
-	readonly protocol: 'http1' | 'http2' | 'downstream';
+	/**
+	 * Which protocol is spoken, without asking first; `downstream`: that of the request's own connection; `auto`: what
+	 * the host chooses by ALPN, HTTP/1.1 in plain text.
+	 */
+	readonly protocol: 'http1' | 'http2' | 'downstream' | 'auto';
+	/** At 1 connections are opened for requests that wait; above, ahead of them. 1 to 3. */
+	readonly preconnectRatio: number;
 	readonly http2: Http2Settings;
 }
 

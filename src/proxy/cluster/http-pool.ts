@@ -34,6 +34,8 @@ export interface PooledConnection extends ConnectionHandler, PooledStreamOwner {
 	closeNow(): void;
 }
 
+/** Opened ahead because of one request (Envoy). */
+const PRECONNECTS_MAX = 3;
 const NOTHING_PENDING: PendingStream = { cancel: () => {} };
 
 export abstract class HttpPool<C extends PooledConnection> implements ConnectionPool {
@@ -42,6 +44,11 @@ export abstract class HttpPool<C extends PooledConnection> implements Connection
 	protected readonly pending = new Set<PendingRequest>();
 	protected connectingCount = 0;
 	protected draining = false;
+	/** Requests on its connections. */
+	private activeCount = 0;
+	/** `tlsMade` is `tlsFrom` with `alpn`: the same object for each handshake, since its context is cached by it. */
+	private tlsFrom: ClientTlsOptions | null = null;
+	private tlsMade: ClientTlsOptions | null = null;
 
 	constructor(
 		protected readonly host: UpstreamHost,
@@ -58,14 +65,18 @@ export abstract class HttpPool<C extends PooledConnection> implements Connection
 	protected abstract assigned(connection: C): void;
 	/** Waiting requests for which one connection is opened. */
 	protected abstract readonly requestsPerConnection: number;
+	/** Requests that the connections which are there could take now, besides those they have. */
+	protected abstract readonly room: number;
+	/** Offered where the TLS context names no protocols, as Envoy does. */
+	protected abstract readonly alpn: readonly string[];
 	/** Not connected yet; counted by its protocol. */
 	protected abstract makeConnection(): C;
-	protected abstract tlsOf(options: ClientTlsOptions): ClientTlsOptions;
 
 	requestStream(listener: ResponseListener, events: UpstreamStreamEvents): PendingStream {
 		const connection = this.take();
 		if (connection !== null) {
 			if (!this.assign(connection, listener, events)) this.giveBack(connection);
+			else if (this.context.settings.preconnectRatio > 1) this.preconnect();
 			return NOTHING_PENDING;
 		}
 		const { breakers, stats } = this.context;
@@ -119,6 +130,7 @@ export abstract class HttpPool<C extends PooledConnection> implements Connection
 	onStreamOver(): void {
 		const { breakers, stats } = this.context;
 		this.host.activeRequests--;
+		this.activeCount--;
 		breakers.requests.release();
 		stats.gauges.upstream_rq_active.dec();
 	}
@@ -158,6 +170,7 @@ export abstract class HttpPool<C extends PooledConnection> implements Connection
 		stats.gauges.upstream_rq_active.inc();
 		this.host.counts.requests++;
 		this.host.activeRequests++;
+		this.activeCount++;
 		const stream = new PooledStream(listener, connection.served > 0, connection, stats.counters.upstream_rq_tx_reset);
 		connection.assign(stream);
 		this.assigned(connection);
@@ -167,6 +180,19 @@ export abstract class HttpPool<C extends PooledConnection> implements Connection
 
 	protected openConnections(): void {
 		while (this.connectingCount * this.requestsPerConnection < this.pending.size && this.mayOpen()) this.openOne();
+		if (this.context.settings.preconnectRatio > 1) this.preconnect();
+	}
+
+	/** Envoy `per_upstream_preconnect_ratio`: connections for the requests that there are, times the ratio. */
+	private preconnect(): void {
+		if (this.draining || !this.host.healthy) return;
+		// The rule of Envoy, and its bound on how many are opened because of one request.
+		const wanted = (this.pending.size + this.activeCount) * this.context.settings.preconnectRatio;
+		for (let opened = 0; opened < PRECONNECTS_MAX; opened++) {
+			const capacity = this.connectingCount * this.requestsPerConnection + this.room + this.activeCount;
+			if (wanted <= capacity || !this.mayOpen()) return;
+			this.openOne();
+		}
 	}
 
 	/** At the limit, a host without any connection still gets one, so that what waits is served at last (as Envoy). */
@@ -194,10 +220,19 @@ export abstract class HttpPool<C extends PooledConnection> implements Connection
 		this.host.counts.connections++;
 		this.host.counts.connectionsActive++;
 		const timeoutMs = settings.connectTimeoutMs;
-		const tls = options === undefined ? undefined : this.tlsOf(options);
+		const tls = options === undefined ? undefined : this.withAlpn(options);
 		const socket = network.connect({ address: this.host.address, timeoutMs, tls }, connection);
 		if (settings.bufferLimitBytes !== null) socket.highWatermarkBytes = settings.bufferLimitBytes;
 		connection.attach(socket);
+	}
+
+	private withAlpn(options: ClientTlsOptions): ClientTlsOptions {
+		if (options.alpn !== undefined && options.alpn.length > 0) return options;
+		if (this.tlsFrom !== options || this.tlsMade === null) {
+			this.tlsFrom = options;
+			this.tlsMade = { ...options, alpn: this.alpn };
+		}
+		return this.tlsMade;
 	}
 
 	private failPending(error: WeftError): void {

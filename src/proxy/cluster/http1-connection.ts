@@ -44,7 +44,6 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 	codec: ClientCodec | null = null;
 	tls: TlsInfo | null = null;
 	private socket: Connection | null = null;
-	private readonly startedMs: number;
 	/** Idle timeout; later the grace for closing. Requests do not move it: when it rings, `idleSinceMs` decides. */
 	private readonly timer: Timer;
 	private idleSinceMs = 0;
@@ -55,8 +54,9 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 	constructor(
 		private readonly context: PoolContext,
 		private readonly owner: Http1ConnectionOwner,
+		/** When the connection was asked for; default now. */
+		private readonly startedMs = context.network.clock.nowMs(),
 	) {
-		this.startedMs = context.network.clock.nowMs();
 		this.timer = context.network.clock.after(0, () => this.onTimer());
 		this.timer.cancel();
 	}

@@ -2,7 +2,6 @@
 // surplus ones time out); else it waits, and a connection is opened for it unless one that is being
 // opened is still without a request.
 
-import type { ClientTlsOptions } from '../../net/network.ts';
 import { HttpPool } from './http-pool.ts';
 import { Http1Connection, type Http1ConnectionOwner } from './http1-connection.ts';
 
@@ -10,6 +9,11 @@ export class Http1Pool extends HttpPool<Http1Connection> implements Http1Connect
 	/** The last is the one used last. */
 	private readonly idle: Http1Connection[] = [];
 	protected readonly requestsPerConnection = 1;
+	protected readonly alpn = ALPN;
+
+	protected get room(): number {
+		return this.idle.length;
+	}
 
 	onReady(connection: Http1Connection): void {
 		if (connection.served === 0) this.connectingCount--;
@@ -51,8 +55,6 @@ export class Http1Pool extends HttpPool<Http1Connection> implements Http1Connect
 		this.context.stats.counters.upstream_cx_http1_total.inc();
 		return new Http1Connection(this.context, this);
 	}
-
-	protected tlsOf(options: ClientTlsOptions): ClientTlsOptions {
-		return options;
-	}
 }
+
+const ALPN = ['http/1.1'];

@@ -39,7 +39,6 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 	tls: TlsInfo | null = null;
 	private readonly streams = new Set<PooledStream>();
 	private socket: Connection | null = null;
-	private readonly startedMs: number;
 	/** Idle timeout; later the grace for closing. When it rings, `idleSinceMs` decides. */
 	private readonly timer: Timer;
 	private idleSinceMs = 0;
@@ -52,8 +51,9 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 		private readonly owner: Http2ConnectionOwner,
 		/** Streams that the host takes at once, as far as is known. */
 		private readonly streamsExpected: number,
+		/** When the connection was asked for; default now. */
+		private readonly startedMs = context.network.clock.nowMs(),
 	) {
-		this.startedMs = context.network.clock.nowMs();
 		this.timer = context.network.clock.after(0, () => this.onTimer());
 		this.timer.cancel();
 	}
@@ -67,6 +67,11 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 
 	get available(): boolean {
 		return this.state === 'open' && this.codec!.available;
+	}
+
+	/** Streams that it would take now. */
+	get room(): number {
+		return this.available ? this.codec!.streamsMax - this.codec!.activeStreams : 0;
 	}
 
 	/** Must be available. */

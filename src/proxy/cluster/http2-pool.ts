@@ -3,7 +3,6 @@
 // connection is expected to serve at once.
 
 import { HTTP2_LIMITS_DEFAULT } from '../../http2/limits.ts';
-import type { ClientTlsOptions } from '../../net/network.ts';
 import type { PoolContext } from './connection-pool.ts';
 import { HttpPool } from './http-pool.ts';
 import { type Http2ConnectionOwner, PooledHttp2Connection } from './http2-connection.ts';
@@ -12,13 +11,23 @@ import type { UpstreamHost } from './upstream-host.ts';
 export class Http2Pool extends HttpPool<PooledHttp2Connection> implements Http2ConnectionOwner {
 	/** Those that may have room, oldest first. */
 	private readonly open: PooledHttp2Connection[] = [];
-	/** Streams that one connection serves at once, as the host last said. */
-	protected requestsPerConnection: number;
+	private streamsPerConnection: number;
+	protected readonly alpn = ALPN;
 
 	constructor(host: UpstreamHost, context: PoolContext) {
 		super(host, context);
-		this.requestsPerConnection =
-			context.settings.http2.limits.concurrentStreamsMax ?? HTTP2_LIMITS_DEFAULT.concurrentStreamsMax;
+		this.streamsPerConnection = streamsExpected(context);
+	}
+
+	protected get requestsPerConnection(): number {
+		this.streamsPerConnection = streamsSaid(this.open, this.streamsPerConnection);
+		return this.streamsPerConnection;
+	}
+
+	protected get room(): number {
+		let room = 0;
+		for (const connection of this.open) room += connection.room;
+		return room;
 	}
 
 	onReady(connection: PooledHttp2Connection): void {
@@ -56,20 +65,24 @@ export class Http2Pool extends HttpPool<PooledHttp2Connection> implements Http2C
 		if (index >= 0) this.open.splice(index, 1);
 	}
 
-	protected assigned(connection: PooledHttp2Connection): void {
-		const { codec } = connection;
-		if (codec!.settingsSeen) this.requestsPerConnection = Math.max(1, codec!.streamsMax);
-	}
+	protected assigned(): void {}
 
 	protected makeConnection(): PooledHttp2Connection {
 		this.context.stats.counters.upstream_cx_http2_total.inc();
 		return new PooledHttp2Connection(this.context, this, this.requestsPerConnection);
 	}
+}
 
-	/** As Envoy: where the TLS context names no protocols, the one that is spoken is offered. */
-	protected tlsOf(options: ClientTlsOptions): ClientTlsOptions {
-		return options.alpn === undefined || options.alpn.length === 0 ? { ...options, alpn: ALPN } : options;
-	}
+/** Streams that a connection serves at once, as the host last said on one of these; `known`: said before. */
+export function streamsSaid(connections: readonly PooledHttp2Connection[], known: number): number {
+	let said = known;
+	for (const { codec } of connections) if (codec?.settingsSeen) said = Math.max(1, codec.streamsMax);
+	return said;
+}
+
+/** Streams that a connection serves at once, as long as its host has not said. */
+export function streamsExpected(context: PoolContext): number {
+	return context.settings.http2.limits.concurrentStreamsMax ?? HTTP2_LIMITS_DEFAULT.concurrentStreamsMax;
 }
 
 const ALPN = ['h2'];

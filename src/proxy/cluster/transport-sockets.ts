@@ -12,7 +12,7 @@ import { type CompiledUpstreamTls, compileUpstreamTls } from '../tls/tls-context
 import type { HostMetadata } from './upstream-host.ts';
 
 const MATCH_METADATA = 'envoy.transport_socket_match';
-const TLS_TYPE = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
+export const TLS_TYPE = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
 const RAW_TYPE = 'type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer';
 
 interface Match {

@@ -12,6 +12,7 @@ import { type ConfigSources, initialFetchTimeoutMs } from '../config-source.ts';
 import { makePicker, OVERPROVISIONING_FACTOR_DEFAULT } from '../load-balancing/priority-picker.ts';
 import type { SecretManager } from '../tls/secret-manager.ts';
 import type { Cluster, Host, PendingStream, PickContext, Picker, UpstreamStreamEvents } from '../upstream.ts';
+import { AutoPool } from './auto-pool.ts';
 import { CircuitBreakers } from './circuit-breakers.ts';
 import type { ClusterConfig } from './cluster-config.ts';
 import type { ClusterMetrics, ClusterStats } from './cluster-stats.ts';
@@ -125,6 +126,7 @@ export class UpstreamCluster implements Cluster, HostSink {
 		for (const host of this.hosts()) {
 			host.http1Pool?.close();
 			host.http2Pool?.close();
+			host.autoPool?.close();
 		}
 	}
 
@@ -148,6 +150,10 @@ export class UpstreamCluster implements Cluster, HostSink {
 	): PendingStream {
 		const upstream = host as UpstreamHost;
 		const { protocol } = this.config.pool;
+		if (protocol === 'auto' && upstream.tls !== null) {
+			upstream.autoPool ??= this.prepared(new AutoPool(upstream, this.poolContext), upstream);
+			return upstream.autoPool.requestStream(listener, events);
+		}
 		if (protocol === 'http2' || (protocol === 'downstream' && downstream === 'HTTP/2')) {
 			upstream.http2Pool ??= this.prepared(new Http2Pool(upstream, this.poolContext), upstream);
 			return upstream.http2Pool.requestStream(listener, events);
@@ -301,6 +307,7 @@ export class UpstreamCluster implements Cluster, HostSink {
 function drainPools(host: UpstreamHost): void {
 	host.http1Pool?.drain();
 	host.http2Pool?.drain();
+	host.autoPool?.drain();
 }
 
 function hostKey(spec: HostSpec): string {

@@ -43,6 +43,7 @@ export class UpstreamHost implements BalancedHost {
 	/** Each made at the first request that needs it. */
 	http1Pool: ConnectionPool | null = null;
 	http2Pool: ConnectionPool | null = null;
+	autoPool: ConnectionPool | null = null;
 	/** No longer a member of its cluster. */
 	removed = false;
 	readonly counts = { connections: 0, connectionsActive: 0, connectFailures: 0, requests: 0 };
