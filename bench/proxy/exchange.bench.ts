@@ -72,7 +72,7 @@ class MemoryNetwork implements Network {
 
 	listen(_options: unknown, onConnection: (connection: Connection) => void): Listener {
 		this.accept = onConnection;
-		return { address: ADDRESS, close() {} };
+		return { address: ADDRESS, pauseAccepting: () => true, resumeAccepting() {}, close() {} };
 	}
 
 	connect(_options: ConnectOptions, handler: ConnectionHandler): Connection {

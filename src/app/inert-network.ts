@@ -9,7 +9,7 @@ export class InertNetwork implements Network {
 	constructor(readonly clock: Clock) {}
 
 	listen({ address }: { readonly address: Address }): Listener {
-		return { address, close: () => {} };
+		return { address, pauseAccepting: () => true, resumeAccepting: () => {}, close: () => {} };
 	}
 
 	connect(): Connection {

@@ -47,6 +47,8 @@ export function startSmallServer(
 	);
 	return {
 		address: listener.address,
+		pauseAccepting: () => listener.pauseAccepting(),
+		resumeAccepting: () => listener.resumeAccepting(),
 		close: () => {
 			listener.close();
 			server.drain();

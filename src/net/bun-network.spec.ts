@@ -94,6 +94,54 @@ test('listeners share a port with reusePort, and only with it', () => {
 	second.close();
 });
 
+test('the backlog is what was asked for', async () => {
+	const network = new BunNetwork();
+	const listener = network.listen({ address: loopback, backlog: 2 }, () => {});
+	listener.pauseAccepting();
+	const clients = Array.from({ length: 6 }, () => {
+		const client = new Recorder();
+		client.connection = network.connect({ address: listener.address, timeoutMs: 60_000 }, client);
+		return client;
+	});
+	// The kernel takes one more than it was told, and lets the others try again after a second.
+	await Promise.all(clients.slice(0, 3).map((one) => one.until(() => one.events.length > 0)));
+	expect(clients.filter((one) => one.events[0] === 'connect')).toHaveLength(3);
+	for (const one of clients) one.connection?.reset();
+	listener.close();
+});
+
+test('with hardly a descriptor left, connections are turned away where the listener says so', async () => {
+	const network = new BunNetwork({ descriptors: { limit: 4, acceptMax: 3, connectMax: 1e6 } });
+	const asked: boolean[] = [];
+	const admit = (scarce: boolean): boolean => {
+		asked.push(scarce);
+		return !scarce;
+	};
+	const listener = network.listen({ address: loopback, admit }, () => {});
+	const refused = new Recorder();
+	network.connect({ address: listener.address }, refused);
+	await refused.ended();
+	expect(asked).toEqual([true]);
+	const unasked = new Recorder();
+	const other = network.listen({ address: loopback }, (connection) => connection.write(Buffer.from('taken')));
+	network.connect({ address: other.address }, unasked);
+	await unasked.received('taken');
+	listener.close();
+	other.close();
+	for (const one of [refused, unasked]) one.connection!.reset();
+});
+
+test('with no descriptor to spare, a new upstream connection is given up', async () => {
+	const network = new BunNetwork({ descriptors: { limit: 4, acceptMax: 1e6, connectMax: 3 } });
+	const listener = network.listen({ address: loopback }, (connection) => new Recorder().attach(connection));
+	const near = new Recorder();
+	network.connect({ address: listener.address }, near);
+	await near.closed();
+	expect(near.error?.code).toBe('connect_failed');
+	expect(near.error?.message).toContain('too many open files');
+	listener.close();
+});
+
 test('what a callback throws is counted and told', async () => {
 	const told: unknown[] = [];
 	const network = new BunNetwork({ onCaught: (error) => told.push(error) });

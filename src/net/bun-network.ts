@@ -11,7 +11,8 @@ import {
 	plainHost,
 	SocketBoundary,
 } from './bun-socket-handlers.ts';
-import { inNetworkNamespace } from './linux.ts';
+import { type DescriptorBudget, descriptorBudget, descriptorLimit } from './descriptors.ts';
+import { type EpollInterest, epollInterest, inNetworkNamespace, setBacklog, watchDescriptor } from './linux.ts';
 import type {
 	Address,
 	Connection,
@@ -31,7 +32,7 @@ import { removeSocketFile, setSocketFileMode, socketInode, withSocketFile } from
 import { TurnEnd } from './write-buffer.ts';
 
 const CONNECT_TIMEOUT_DEFAULT_MS = 5_000;
-const BACKLOG_DEFAULT = 1024;
+const BACKLOG_DEFAULT = 4096;
 const SOCKET_FILE_MODE_DEFAULT = 0o600;
 
 export interface BunNetworkOptions {
@@ -39,16 +40,26 @@ export interface BunNetworkOptions {
 	readonly clock?: Clock;
 	/** Hears of every exception that a callback of a connection or listener let out. It is logged already. */
 	readonly onCaught?: (error: unknown) => void;
+	/** Default: that of the process. */
+	readonly descriptors?: DescriptorBudget;
 }
 
 export class BunNetwork implements Network {
 	readonly clock: Clock;
+	readonly descriptors: DescriptorBudget;
 	private readonly boundary: SocketBoundary;
 
 	constructor(options: BunNetworkOptions = {}) {
 		const { clock = new TimerWheel(), onCaught = null } = options;
+		this.descriptors = options.descriptors ?? descriptorBudget(descriptorLimit());
 		this.clock = clock;
-		this.boundary = new SocketBoundary(clock, clock instanceof TimerWheel ? clock : null, new TurnEnd(), onCaught);
+		this.boundary = new SocketBoundary(
+			clock,
+			clock instanceof TimerWheel ? clock : null,
+			new TurnEnd(),
+			onCaught,
+			this.descriptors.connectMax,
+		);
 	}
 
 	/** Exceptions that callbacks let out so far. */
@@ -77,16 +88,17 @@ export class BunNetwork implements Network {
 				hostname: address.host,
 				port: address.port,
 				exclusive: options.reusePort !== true,
-				...{ reusePort: options.reusePort === true, backlog: options.backlog ?? BACKLOG_DEFAULT },
+				...{ reusePort: options.reusePort === true },
 				allowHalfOpen: true,
 				data: null,
 				socket: listenHandlers(this.boundary, (socket) => {
+					if (!this.admits(socket, options)) return;
 					this.accept(socket, ipOf(address, socket, 'remote'), ipOf(address, socket, 'local'), onConnection);
 				}),
 			}),
 		);
 		const bound: IpAddress = { ...address, port: native.port };
-		return new BunListener(bound, () => native.stop());
+		return new BunListener(bound, descriptorOf(native, options), () => native.stop());
 	}
 
 	private listenPipe(
@@ -100,18 +112,26 @@ export class BunNetwork implements Network {
 		const native = withSocketFile(path, mode, () =>
 			Bun.listen<BunConnection | null>({
 				unix: path,
-				...{ backlog: options.backlog ?? BACKLOG_DEFAULT },
 				allowHalfOpen: true,
 				data: null,
-				socket: listenHandlers(this.boundary, (socket) => this.accept(socket, remote, address, onConnection)),
+				socket: listenHandlers(this.boundary, (socket) => {
+					if (this.admits(socket, options)) this.accept(socket, remote, address, onConnection);
+				}),
 			}),
 		);
 		setSocketFileMode(path, mode);
 		const inode = socketInode(path);
-		return new BunListener(address, () => {
+		return new BunListener(address, descriptorOf(native, options), () => {
 			native.stop();
 			removeSocketFile(path, inode);
 		});
+	}
+
+	private admits(socket: NativeSocket, options: ListenOptions): boolean {
+		if (options.admit === undefined || options.admit(socket.fd! >= this.descriptors.acceptMax)) return true;
+		// In order, not with a reset: what the peer sees is that of Envoy.
+		socket.close();
+		return false;
 	}
 
 	private accept(
@@ -174,13 +194,37 @@ function ipOf(listening: IpAddress, socket: NativeSocket, end: 'local' | 'remote
 		: { kind: 'ip', host, port, networkNamespace: listening.networkNamespace };
 }
 
+/** Bun takes no backlog: it is set afterwards. -1: the socket has no descriptor. */
+function descriptorOf(native: object, options: ListenOptions): number {
+	const { fd = -1 } = native as { readonly fd?: number };
+	if (fd >= 0 && process.platform === 'linux') setBacklog(fd, options.backlog ?? BACKLOG_DEFAULT);
+	return fd;
+}
+
 class BunListener implements Listener {
 	private isClosed = false;
+	private isPaused = false;
+	private interest: EpollInterest | null = null;
 
 	constructor(
 		readonly address: Address,
+		private readonly fd: number,
 		private readonly stop: () => void,
 	) {}
+
+	pauseAccepting(): boolean {
+		if (this.isClosed || this.isPaused) return true;
+		// Bun cannot: the kernel is told not to wake it for this socket.
+		this.interest ??= this.fd < 0 ? null : epollInterest(this.fd);
+		this.isPaused = this.interest !== null && watchDescriptor(this.interest, false);
+		return this.isPaused;
+	}
+
+	resumeAccepting(): void {
+		if (this.isClosed || !this.isPaused || this.interest === null) return;
+		this.isPaused = false;
+		watchDescriptor(this.interest, true);
+	}
 
 	close(): void {
 		if (this.isClosed) return;

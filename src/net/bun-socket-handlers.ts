@@ -28,7 +28,14 @@ export class SocketBoundary {
 		readonly time: TimerWheel | null,
 		readonly turnEnd: TurnEnd,
 		private readonly onCaught: ((error: unknown) => void) | null,
+		/** See `DescriptorBudget.connectMax`. */
+		private readonly connectDescriptorMax = Number.POSITIVE_INFINITY,
 	) {}
+
+	/** The process has none to spare for a connection with this one. */
+	isScarce(descriptor: number): boolean {
+		return descriptor >= this.connectDescriptorMax;
+	}
 
 	/** A callback threw: a bug. Only its connection goes. */
 	caught(connection: BunConnection | null, error: unknown): void {
@@ -146,6 +153,12 @@ export function connectHandlers(connection: BunConnection, tls: ClientTlsOptions
 		...SHARED,
 		open(socket) {
 			try {
+				if (connection.boundary.isScarce((socket as NativeSocket).fd ?? -1)) {
+					connection.failed(connectError(connection.remote, new Error('too many open files')));
+					socket.data = null;
+					socket.terminate();
+					return;
+				}
 				connection.opened(socket, localOf(socket, connection), tls);
 			} catch (error) {
 				connection.boundary.caught(connection, error);

@@ -2,7 +2,7 @@
 // opened on first use, so that a proxy that needs none of it pays nothing.
 
 import { dlopen, FFIType, ptr } from 'bun:ffi';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { errorMessage, WeftError } from '../std/errors.ts';
 import type { IpAddress } from './network.ts';
 
@@ -15,9 +15,12 @@ const IP6T_SO_ORIGINAL_DST = 80;
 const SO_PEERCRED = 17;
 const AF_INET = 2;
 const AF_INET6 = 10;
+const EPOLL_CTL_MOD = 3;
 
 const SYMBOLS = {
 	setns: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+	listen: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
+	epoll_ctl: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr], returns: FFIType.i32 },
 	getsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
 } as const;
 
@@ -96,6 +99,65 @@ export function originalDestination(fd: number): IpAddress | null {
 		return { kind: 'ip', host: formatIpv6(v6, 8), port: (v6[2]! << 8) | v6[3]! };
 	}
 	return null;
+}
+
+/** How many connections may wait to be accepted, which the kernel caps (`net.core.somaxconn`). False: it stays as it was. */
+export function setBacklog(fd: number, backlog: number): boolean {
+	try {
+		// A second listen(2) on a socket changes its queue's length and nothing else.
+		return libc().listen(fd, backlog) === 0;
+	} catch {
+		return false;
+	}
+}
+
+/** How an event loop watches a descriptor. */
+export interface EpollInterest {
+	readonly epollFd: number;
+	readonly fd: number;
+	readonly events: number;
+	/** The event loop's own, handed back unchanged. */
+	readonly data: bigint;
+}
+
+/** Who watches `fd`, from /proc (the runtime has no call for it); null: not to be found. */
+export function epollInterest(fd: number): EpollInterest | null {
+	try {
+		for (const name of readdirSync('/proc/self/fd')) {
+			const found = interestIn(Number(name), fd);
+			if (found !== null) return found;
+		}
+	} catch {
+		// No /proc.
+	}
+	return null;
+}
+
+function interestIn(epollFd: number, fd: number): EpollInterest | null {
+	let text: string;
+	try {
+		if (!readlinkSync(`/proc/self/fd/${epollFd}`).includes('[eventpoll]')) return null;
+		text = readFileSync(`/proc/self/fdinfo/${epollFd}`, 'latin1');
+	} catch {
+		// Closed meanwhile.
+		return null;
+	}
+	for (const line of text.split('\n')) {
+		const match = /^tfd:\s+(\d+)\s+events:\s+([0-9a-f]+)\s+data:\s+([0-9a-f]+)/.exec(line);
+		if (match === null || Number(match[1]) !== fd) continue;
+		return { epollFd, fd, events: Number.parseInt(match[2]!, 16), data: BigInt(`0x${match[3]!}`) };
+	}
+	return null;
+}
+
+/** The event loop hears of nothing on this descriptor (but its failure) until it is watched again. */
+export function watchDescriptor(interest: EpollInterest, on: boolean): boolean {
+	// struct epoll_event: packed on x86-64 alone.
+	const dataOffset = process.arch === 'x64' ? 4 : 8;
+	const event = new DataView(new ArrayBuffer(16));
+	event.setUint32(0, on ? interest.events : 0, true);
+	event.setBigUint64(dataOffset, interest.data, true);
+	return libc().epoll_ctl(interest.epollFd, EPOLL_CTL_MOD, interest.fd, ptr(new Uint8Array(event.buffer))) === 0;
 }
 
 export interface PeerCredentials {

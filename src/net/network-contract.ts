@@ -229,6 +229,43 @@ export function testNetworkContract(name: string, makeSubject: () => ContractSub
 			await subject.run(far.received('early'));
 		});
 
+		for (const kind of ['ip', 'pipe'] as const) {
+			test(`a listener (${kind}) that pauses takes those who wait when it goes on`, async () => {
+				const far = new Recorder();
+				const listener = listen((connection) => far.attach(connection), kind);
+				expect(listener.pauseAccepting()).toBe(true);
+				expect(listener.pauseAccepting()).toBe(true);
+				const near = new Recorder();
+				subject.network.connect({ address: listener.address }, near).write(Buffer.from('waits'));
+				// So that time passes.
+				await pair(kind);
+				expect(far.connection).toBeNull();
+				listener.resumeAccepting();
+				listener.resumeAccepting();
+				await subject.run(far.received('waits'));
+				expect(listener.pauseAccepting()).toBe(true);
+				listener.resumeAccepting();
+				listener.close();
+			});
+
+			test(`a listener (${kind}) turns away whom it does not admit`, async () => {
+				let admits = false;
+				const far = new Recorder();
+				const options = { address: subject.address(kind), admit: () => admits };
+				const listener = subject.network.listen(options, (connection) => far.attach(connection));
+				const refused = new Recorder();
+				refused.connection = subject.network.connect({ address: listener.address }, refused);
+				await subject.run(refused.until(() => refused.isEnded || refused.isClosed));
+				expect(far.connection).toBeNull();
+				admits = true;
+				const near = new Recorder();
+				subject.network.connect({ address: listener.address }, near).write(Buffer.from('admitted'));
+				await subject.run(far.received('admitted'));
+				refused.connection.reset();
+				listener.close();
+			});
+		}
+
 		test('both ends know the addresses', async () => {
 			const { near, far, listener } = await pair();
 			expect(near.connection!.remote).toEqual(listener.address);

@@ -146,15 +146,23 @@ export interface ListenOptions {
 	readonly address: Address;
 	/** Several sockets of the same user may share the port. Default false. */
 	readonly reusePort?: boolean;
-	/** Default 1024. */
+	/** Connections that wait to be accepted; the kernel caps it. Default 4096. */
 	readonly backlog?: number;
 	/** Mode of a unix socket's file. Default 0o600. */
 	readonly mode?: number;
+	/**
+	 * Asked first of all for each connection; false: it is closed, and nobody hears of it. `scarce`: the process has
+	 * hardly a descriptor left. Default: all are taken.
+	 */
+	readonly admit?: (scarce: boolean) => boolean;
 }
 
 export interface Listener {
 	/** With the port that was taken. */
 	readonly address: Address;
+	/** Connections wait in the kernel's queue until `resumeAccepting`. False: this listener cannot. Idempotent. */
+	pauseAccepting(): boolean;
+	resumeAccepting(): void;
 	/** Stops accepting and frees the port; accepted connections live on. Idempotent. */
 	close(): void;
 }

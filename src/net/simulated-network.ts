@@ -39,6 +39,9 @@ interface Door {
 	readonly address: Address;
 	readonly reusePort: boolean;
 	readonly accept: (connection: Connection) => void;
+	readonly admit: (scarce: boolean) => boolean;
+	/** Arrivals that wait, while accepting is paused. */
+	waiting: (() => void)[] | null;
 }
 
 const FIRST_EPHEMERAL_PORT = 32_768;
@@ -81,14 +84,27 @@ export class SimulatedNetwork implements Network {
 		if (doors.some((door) => !door.reusePort || !reusePort)) {
 			throw new WeftError('address_in_use', `${formatAddress(address)} is already in use`);
 		}
-		const door: Door = { address, reusePort, accept: onConnection };
+		const admit = options.admit ?? (() => true);
+		const door: Door = { address, reusePort, accept: onConnection, admit, waiting: null };
 		this.doors.set(key, [...doors, door]);
 		return {
 			address,
+			pauseAccepting: () => {
+				door.waiting ??= [];
+				return true;
+			},
+			resumeAccepting: () => {
+				const { waiting } = door;
+				door.waiting = null;
+				for (const arrive of waiting ?? []) arrive();
+			},
 			close: () => {
 				const left = (this.doors.get(key) ?? []).filter((one) => one !== door);
 				if (left.length > 0) this.doors.set(key, left);
 				else this.doors.delete(key);
+				// Refused, as by a kernel whose listening socket went away.
+				for (const arrive of door.waiting ?? []) arrive();
+				door.waiting = null;
 			},
 		};
 	}
@@ -209,13 +225,17 @@ export class SimulatedNetwork implements Network {
 			this.clock.after(this.travelMs(), () => client.failed(connectError(address, { code: 'ECONNREFUSED' })));
 			return;
 		}
+		if (door.waiting !== null) {
+			door.waiting.push(() => this.arrive(client, address, local));
+			return;
+		}
 		const here =
 			door.address.kind === 'ip' && address.kind === 'ip' && redirected === undefined ? address : door.address;
 		const server = new SimulatedConnection(this, 'downstream', local, here, null);
 		if (redirected !== undefined && address.kind === 'ip') server.redirectedFrom = address;
 		this.connections.add(server);
 		server.join(client);
-		this.guard(server, () => door.accept(server));
+		this.guard(server, () => (door.admit(false) ? door.accept(server) : server.reset()));
 	}
 
 	private findDoor(address: Address): Door | undefined {
