@@ -119,26 +119,30 @@ export class BunConnection implements Connection {
 		if (this.state === 'open') this.socket?.resume();
 	}
 
-	startServerTls(options: ServerTlsOptions): void {
+	startServerTls(options: ServerTlsOptions, received?: Uint8Array): void {
 		assert(this.state === 'open' && this.origin === 'downstream', 'TLS starts on an accepted plain connection');
-		assert(!this.dataGiven && this.bufferedBytes === 0 && this.tls === null, 'TLS starts before any data');
+		assert(this.dataGiven === (received !== undefined), 'TLS starts with the first byte');
+		assert(this.bufferedBytes === 0 && this.tls === null, 'TLS starts before any data');
 		const plain = this.socket;
 		assert(plain !== null, 'an open connection has a socket');
 		this.state = 'handshaking';
 		this.tlsOptions = options;
 		let secure: NativeSocket;
 		try {
-			[, secure] = plain.upgradeTLS<BunConnection | null>({
-				data: this,
-				tls: nativeServerTls(options),
-				socket: SERVER_TLS_HANDLERS,
-			});
+			const upgrade = { data: this, tls: nativeServerTls(options), socket: SERVER_TLS_HANDLERS };
+			// Bun keeps a reference to it, and `received` is the caller's.
+			const initialData = received === undefined ? undefined : Buffer.from(received);
+			[, secure] = plain.upgradeTLS<BunConnection | null>(
+				initialData === undefined ? upgrade : { ...upgrade, ...{ initialData } },
+			);
 		} catch (error) {
 			// A key that does not fit its certificate, say. Found when the configuration is checked, not here.
 			this.closeBy(handshakeError(this.remote, 'local', errorMessage(error), error));
 			return;
 		}
 		this.socket = secure;
+		// The handshake must be read; `established` stops the reading again.
+		if (this.paused) secure.resume();
 		this.startTimer(options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS, (timeoutMs) =>
 			handshakeError(this.remote, 'downstream', `not done within ${timeoutMs} ms`),
 		);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
 import { BunNetwork } from './bun-network.ts';
+import { readClientHello } from './client-hello.ts';
 import type { Address, Connection, IpAddress, ServerTlsOptions } from './network.ts';
 import { testNetworkContract } from './network-contract.ts';
 import { TestAuthority, type TestCertificate } from './testing-certificates.ts';
@@ -267,6 +268,48 @@ describe('TLS', () => {
 			listener.close();
 		});
 	}
+
+	test('the first bytes may be looked at before TLS begins with them', async () => {
+		for (const pauses of [false, true]) {
+			const far = new Recorder();
+			const seen: Uint8Array[] = [];
+			const listener = network.listen({ address: loopback }, (connection) => {
+				connection.handler = {
+					onConnect() {},
+					onDrain() {},
+					onEnd() {},
+					onClose() {},
+					onData(_, bytes) {
+						seen.push(bytes.slice());
+						const received = Buffer.concat(seen);
+						if (typeof readClientHello(received) === 'string') return;
+						if (pauses) connection.pause();
+						connection.startServerTls(
+							{ certificateChainPem: leaf.certificatePem, privateKeyPem: leaf.privateKeyPem },
+							received,
+						);
+						received.fill(0);
+						far.attach(connection);
+					},
+				};
+			});
+			const near = new Recorder();
+			near.connection = network.connect(
+				{ address: listener.address, tls: { rootsPem: root.certificatePem, serverName: 'a.example', alpn: ['h2'] } },
+				near,
+			);
+			await near.until(() => near.events.length > 0);
+			expect(near.error).toBeNull();
+			expect(readClientHello(Buffer.concat(seen))).toMatchObject({ serverName: 'a.example', alpn: ['h2'] });
+			near.connection.write(Buffer.from('hello'));
+			await far.until(() => far.connection !== null && (pauses || far.text === 'hello'));
+			if (pauses) far.connection!.resume();
+			await far.received('hello');
+			near.connection.reset();
+			listener.close();
+			await far.closed();
+		}
+	});
 
 	test('a key that does not fit its certificate fails that connection only', async () => {
 		const other = await root.issue();

@@ -119,8 +119,11 @@ export interface Connection {
 	/** Stops reading from the kernel, so that the peer is held back. Data already read may still be given once. */
 	pause(): void;
 	resume(): void;
-	/** On an accepted connection that has given out no data: makes it a TLS server. `onConnect` follows. */
-	startServerTls(options: ServerTlsOptions): void;
+	/**
+	 * Makes an accepted connection a TLS server; `onConnect` follows. `received`: all that it has given out so
+	 * far, with which the handshake begins; it is copied.
+	 */
+	startServerTls(options: ServerTlsOptions, received?: Uint8Array): void;
 	/** Where the connection was headed before it was redirected here (SO_ORIGINAL_DST); null when unknown. */
 	originalDestination(): IpAddress | null;
 	/** Who is on the other end of a unix socket (SO_PEERCRED); null otherwise. */

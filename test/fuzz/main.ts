@@ -2,6 +2,7 @@
 
 import { bootstrapLoader } from './bootstrap-loader.ts';
 import { chunkedDecoder } from './chunked-decoder.ts';
+import { clientHello } from './client-hello.ts';
 import { type FuzzTarget, fuzz, fuzzSeed } from './fuzz.ts';
 import { hpack, http2Client, http2Server } from './http2.ts';
 import { pathNormaliser } from './path-normaliser.ts';
@@ -14,6 +15,7 @@ const TARGETS: readonly FuzzTarget[] = [
 	chunkedDecoder,
 	pathNormaliser,
 	bootstrapLoader,
+	clientHello,
 	hpack,
 	http2Server,
 	http2Client,

@@ -3,6 +3,7 @@
 import { test } from 'bun:test';
 import { bootstrapLoader } from './bootstrap-loader.ts';
 import { chunkedDecoder } from './chunked-decoder.ts';
+import { clientHello } from './client-hello.ts';
 import { fuzz, fuzzDurationMs, fuzzSeed } from './fuzz.ts';
 import { pathNormaliser } from './path-normaliser.ts';
 import { requestParser } from './request-parser.ts';
@@ -11,7 +12,7 @@ import { responseParser } from './response-parser.ts';
 const seed = fuzzSeed();
 const durationMs = fuzzDurationMs();
 
-for (const target of [requestParser, responseParser, chunkedDecoder, pathNormaliser, bootstrapLoader]) {
+for (const target of [requestParser, responseParser, chunkedDecoder, pathNormaliser, bootstrapLoader, clientHello]) {
 	test(
 		`${target.name} holds its properties, seed ${seed}`,
 		() => {
