@@ -56,6 +56,8 @@ export async function startRealEnvoy(bootstrap: object, adminPort: number): Prom
 	const logFile = join(directory, 'envoy.log');
 	writeFileSync(file, JSON.stringify(bootstrap));
 	const args = ['-c', file, '--concurrency', '1', '--disable-hot-restart', '-l', 'warning', '--log-path', logFile];
+	// So that a test need not wait for an access log.
+	args.push('--file-flush-interval-msec', '20');
 	const child = spawn(envoy, args, { stdio: 'ignore' });
 	const exited = new Promise<void>((resolve) => child.on('exit', () => resolve()));
 	const stop = async (): Promise<void> => {

@@ -2,8 +2,10 @@
 // meaning are Envoy's ("Access log command operators").
 
 import { hostname } from 'node:os';
+import { GRPC_STATUS_NAMES, GrpcStatus, grpcStatusOfHttp, parseGrpcStatus } from '../../grpc/status.ts';
 import { getHeader } from '../../http/headers.ts';
 import { type Address, formatAddress } from '../../net/network.ts';
+import { isGrpc } from '../route/route-match.ts';
 import { formatResponseFlags, type StreamInfo } from '../stream-info.ts';
 
 /** Null: no value. */
@@ -19,6 +21,8 @@ export function compileOperator(command: string, argument: string | null): Opera
 		case 'RESP':
 		case 'TRAILER':
 			return argument === null || argument === '' ? null : headerOperator(command, argument);
+		case 'GRPC_STATUS':
+			return grpcStatusOperator(argument);
 		case 'START_TIME':
 			return argument === null || argument === '' ? startTime : startTimeFormat(argument);
 		case 'ENVIRONMENT': {
@@ -33,7 +37,7 @@ export function compileOperator(command: string, argument: string | null): Opera
 
 /** Every command, for the documentation. */
 export function operatorNames(): string[] {
-	return [...Object.keys(OPERATORS), 'REQ', 'RESP', 'TRAILER', 'START_TIME', 'ENVIRONMENT'].sort();
+	return [...Object.keys(OPERATORS), 'REQ', 'RESP', 'TRAILER', 'GRPC_STATUS', 'START_TIME', 'ENVIRONMENT'].sort();
 }
 
 const HOSTNAME = hostname();
@@ -78,6 +82,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
 	VIRTUAL_HOST_NAME: (info) => textOrNull(info.virtualHostName),
 	LISTENER_NAME: (info) => textOrNull(info.listenerName),
 	CONNECTION_ID: (info) => info.connection.id,
+	GRPC_STATUS_NUMBER: grpcStatusOf,
 	HOSTNAME: () => HOSTNAME,
 };
 
@@ -98,6 +103,47 @@ function headerOperator(command: 'REQ' | 'RESP' | 'TRAILER', argument: string): 
 			};
 	}
 }
+
+/** Of a gRPC request: what the response says, else what its HTTP status means; null when there is none. */
+function grpcStatusOf(info: StreamInfo): number | null {
+	const { requestHead, responseHead, responseTrailers } = info;
+	if (requestHead === null || !isGrpc(getHeader(requestHead.headers, 'content-type'))) return null;
+	const said =
+		(responseTrailers === null ? undefined : getHeader(responseTrailers, 'grpc-status')) ??
+		(responseHead === null ? undefined : getHeader(responseHead.headers, 'grpc-status'));
+	if (said !== undefined && said !== '') return parseGrpcStatus(said);
+	return info.status === 0 ? null : grpcStatusOfHttp(info.status);
+}
+
+/** A code without a name is its number in every form. */
+function grpcStatusOperator(argument: string | null): Operator | null {
+	switch (argument) {
+		case null:
+		case '':
+		case 'CAMEL_STRING':
+			return (info) => grpcStatusName(grpcStatusOf(info), CAMEL_GRPC_STATUS_NAMES);
+		case 'SNAKE_STRING':
+			return (info) => grpcStatusName(grpcStatusOf(info), GRPC_STATUS_NAMES);
+		case 'NUMBER':
+			return grpcStatusOf;
+		default:
+			return null;
+	}
+}
+
+function grpcStatusName(status: number | null, names: readonly string[]): string | null {
+	return status === null ? null : (names[status] ?? String(status));
+}
+
+/** `NotFound`; Envoy writes the first with one l. */
+const CAMEL_GRPC_STATUS_NAMES: readonly string[] = GRPC_STATUS_NAMES.map((name, status) => {
+	if (status === GrpcStatus.ok) return 'OK';
+	if (status === GrpcStatus.cancelled) return 'Canceled';
+	return name
+		.split('_')
+		.map((word) => word.charAt(0) + word.slice(1).toLowerCase())
+		.join('');
+});
 
 function requestHeader(info: StreamInfo, name: string): string | null {
 	const head = info.requestHead;

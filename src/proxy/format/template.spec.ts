@@ -47,13 +47,44 @@ describe('Template', () => {
 		expect(render('%START_TIME(%Y/%m/%d %H:%M:%S.%3f)%')).toBe('2026/01/02 03:04:05.006');
 	});
 
+	test('the gRPC status is that of the trailers, of the head, or what the HTTP status means', () => {
+		const forms = [
+			'%GRPC_STATUS%',
+			'%GRPC_STATUS(CAMEL_STRING)%',
+			'%GRPC_STATUS(SNAKE_STRING)%',
+			'%GRPC_STATUS(NUMBER)%',
+		];
+		const templates = [...forms, '%GRPC_STATUS_NUMBER%'].map((text) => Template.parse(text, 'o', 'f'));
+		const info = stream();
+		const values = () => templates.map((template) => template.value(info));
+		expect(values()).toEqual([null, null, null, null, null]);
+		info.requestHead!.headers.push('content-type', 'application/grpc+proto');
+		expect(values()).toEqual(['Unavailable', 'Unavailable', 'UNAVAILABLE', 14, 14]);
+		info.responseHead!.headers.push('grpc-status', '1');
+		expect(values()).toEqual(['Canceled', 'Canceled', 'CANCELLED', 1, 1]);
+		info.responseTrailers = ['grpc-status', '9'];
+		expect(values()).toEqual(['FailedPrecondition', 'FailedPrecondition', 'FAILED_PRECONDITION', 9, 9]);
+		info.responseTrailers = ['grpc-status', '99'];
+		expect(values()).toEqual(['99', '99', '99', 99, 99]);
+		info.responseTrailers = ['grpc-status', 'x'];
+		expect(values()).toEqual(['-1', '-1', '-1', -1, -1]);
+	});
+
 	test('two percent signs are one', () => {
 		expect(render('100%% %PROTOCOL%')).toBe('100% -');
 		expect(Template.parse('100%%', 'o', 'f').constant).toBe('100%');
 	});
 
 	test('an operator that it does not know is an error', () => {
-		for (const text of ['%NOPE%', '%REQ%', '%REQ()%', '%RESPONSE_CODE(x)%', '50%', '%START_TIME(%Q)%']) {
+		for (const text of [
+			'%NOPE%',
+			'%REQ%',
+			'%REQ()%',
+			'%RESPONSE_CODE(x)%',
+			'50%',
+			'%START_TIME(%Q)%',
+			'%GRPC_STATUS(X)%',
+		]) {
 			expect(() => Template.parse(text, 'o', 'f')).toThrow('command operator');
 		}
 	});

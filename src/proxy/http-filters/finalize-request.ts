@@ -44,6 +44,7 @@ export function removeRouterHeaders(headers: HeaderList): void {
 	for (let i = 0; i < headers.length; i += 2) {
 		if (!headers[i]!.startsWith('x-envoy-')) continue;
 		removeHeader(headers, 'x-envoy-retry-on');
+		removeHeader(headers, 'x-envoy-retry-grpc-on');
 		removeHeader(headers, 'x-envoy-max-retries');
 		removeHeader(headers, 'x-envoy-retriable-status-codes');
 		removeHeader(headers, 'x-envoy-upstream-rq-timeout-ms');

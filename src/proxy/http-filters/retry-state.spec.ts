@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import type { RequestHead } from '../../http/stream.ts';
 import { SeededRandom } from '../../std/random.ts';
-import { parseRetryOn, type RetryPolicy } from '../route/retry-policy.ts';
+import { parseRetryGrpcOn, parseRetryOn, type RetryPolicy } from '../route/retry-policy.ts';
 import type { Cluster } from '../upstream.ts';
 import { RetryState } from './retry-state.ts';
 
@@ -52,6 +52,31 @@ describe('RetryState', () => {
 	test('nothing asks for retries: there is none', () => {
 		expect(RetryState.for(null, head(), cluster())).toBeNull();
 		expect(RetryState.for(policy(''), head(), cluster())).toBeNull();
+	});
+
+	test('a gRPC condition holds for its status in the head, alone or beside others', () => {
+		const grpc = (on: string, ...headers: string[]) =>
+			RetryState.for(
+				policy('', { retryOn: parseRetryGrpcOn(on) | parseRetryOn(on) }),
+				head('POST'),
+				cluster(),
+			)!.afterResponse(200, headers);
+		const codes = { cancelled: 1, 'deadline-exceeded': 4, 'resource-exhausted': 8, internal: 13, unavailable: 14 };
+		for (const [name, code] of Object.entries(codes)) {
+			expect(grpc(name, 'grpc-status', String(code))).toBe('retry');
+			expect(grpc(`5xx,${name}`, 'grpc-status', String(code))).toBe('retry');
+			expect(grpc(name, 'grpc-status', String(code === 1 ? 14 : 1))).toBe('no');
+			for (const other of ['0', '3', '', 'x', '99', `${code}x`]) expect(grpc(name, 'grpc-status', other)).toBe('no');
+			expect(grpc(name)).toBe('no');
+		}
+		expect(grpc('5xx', 'grpc-status', '14')).toBe('no');
+	});
+
+	test('a gRPC condition may be asked for by its own header only', () => {
+		const unavailable = ['grpc-status', '14'];
+		const by = (name: string) => RetryState.for(null, head('POST', [name, 'unavailable']), cluster());
+		expect(by('x-envoy-retry-grpc-on')!.afterResponse(200, unavailable)).toBe('retry');
+		expect(by('x-envoy-retry-on')).toBeNull();
 	});
 
 	test('each condition holds for what it names', () => {

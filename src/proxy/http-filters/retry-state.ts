@@ -6,7 +6,7 @@ import { isIdempotent } from '../../http/methods.ts';
 import type { RequestHead, ResetReason } from '../../http/stream.ts';
 import type { Random } from '../../std/random.ts';
 import { anyMatchesResponse, matchesRequestHeaders } from '../route/header-matcher.ts';
-import { parseRetryOn, RetryOn, type RetryPolicy } from '../route/retry-policy.ts';
+import { parseRetryGrpcOn, parseRetryOn, RetryOn, type RetryPolicy, retriesGrpcStatus } from '../route/retry-policy.ts';
 import type { Cluster } from '../upstream.ts';
 
 export type RetryDecision =
@@ -61,12 +61,17 @@ export class RetryState {
 		this.statusCodes = statusCodes;
 	}
 
-	/** Null when nothing asks for retries. Headers `x-envoy-retry-on` and `x-envoy-max-retries` add to the policy. */
+	/**
+	 * Null when nothing asks for retries. Headers `x-envoy-retry-on`, `x-envoy-retry-grpc-on` and
+	 * `x-envoy-max-retries` add to the policy.
+	 */
 	static for(policy: RetryPolicy | null, head: RequestHead, cluster: Cluster): RetryState | null {
 		const asked = getHeader(head.headers, 'x-envoy-retry-on');
+		const askedGrpc = getHeader(head.headers, 'x-envoy-retry-grpc-on');
 		const base = policy ?? NO_POLICY;
 		let retryOn = base.retryOn;
 		if (asked !== undefined) retryOn |= parseRetryOn(asked);
+		if (askedGrpc !== undefined) retryOn |= parseRetryGrpcOn(askedGrpc);
 		if (retryOn === 0) return null;
 		const required = base.retriableRequestHeaders;
 		if (required.length > 0 && !required.some((matcher) => matchesRequestHeaders([matcher], head))) return null;
@@ -120,7 +125,10 @@ export class RetryState {
 		if ((on & RetryOn.gatewayError) !== 0 && status >= 502 && status <= 504) return true;
 		if ((on & RetryOn.retriable4xx) !== 0 && status === 409) return true;
 		if ((on & RetryOn.retriableStatusCodes) !== 0 && this.statusCodes.includes(status)) return true;
-		return (on & RetryOn.retriableHeaders) !== 0 && anyMatchesResponse(this.policy.retriableHeaders, status, headers);
+		if ((on & RetryOn.retriableHeaders) !== 0 && anyMatchesResponse(this.policy.retriableHeaders, status, headers)) {
+			return true;
+		}
+		return retriesGrpcStatus(on, headers);
 	}
 
 	private decide(wanted: boolean): RetryDecision {

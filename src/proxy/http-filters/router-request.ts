@@ -8,12 +8,14 @@
 //                 │     ▼                          ▼
 //                 └── backoff ◀──── retry? ────────┘ no: local reply ──▶ over
 
+import { formatGrpcTimeout, parseGrpcTimeoutMs } from '../../grpc/timeout.ts';
 import { getHeader, type HeaderList, setHeader } from '../../http/headers.ts';
 import type { ResetReason, ResponseHead } from '../../http/stream.ts';
 import type { WeftError } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
 import { applyHeaderMutations } from '../format/header-mutations.ts';
-import type { ForwardAction, Route } from '../route/route.ts';
+import type { ForwardAction, GrpcTimeout, Route } from '../route/route.ts';
+import { isGrpc } from '../route/route-match.ts';
 import { ResponseFlag } from '../stream-info.ts';
 import type { Cluster, Host, PickContext } from '../upstream.ts';
 import { type Exchange, PauseReason, type RequestSink } from './exchange.ts';
@@ -42,6 +44,8 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 	private readonly tried: Host[] = [];
 	private timeoutMs: number;
 	private perTryTimeoutMs = 0;
+	/** The route bounds what a gRPC client asks for, and this is such a request. */
+	private grpcTimeout: GrpcTimeout | null = null;
 	private timeoutAtMs = NEVER;
 	private perTryAtMs = NEVER;
 	private retryAtMs = NEVER;
@@ -62,12 +66,13 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		const head = exchange.requestHead;
 		this.retry = RetryState.for(action.retryPolicy, head, this.cluster);
 		this.perTryTimeoutMs = this.retry === null ? 0 : this.retry.policy.perTryTimeoutMs;
+		if (action.grpcTimeout?.as === 'timeout' && isGrpc(getHeader(head.headers, 'content-type'))) {
+			this.grpcTimeout = action.grpcTimeout;
+			this.timeoutMs = timeoutOfGrpc(action.grpcTimeout, head.headers);
+		}
 		this.readTimeoutHeaders(head.headers);
 		removeRouterHeaders(head.headers);
-		if (this.addEnvoyHeaders) {
-			const expected = this.perTryTimeoutMs > 0 ? this.perTryTimeoutMs : this.timeoutMs;
-			if (expected > 0) setHeader(head.headers, 'x-envoy-expected-rq-timeout-ms', String(Math.round(expected)));
-		}
+		this.sayTimeout(this.perTryTimeoutMs > 0 ? this.perTryTimeoutMs : this.timeoutMs);
 		finalizeRequest(exchange, this.route, action, this.addEnvoyHeaders);
 		if (end) this.requestEnded();
 		this.startAttempt();
@@ -377,10 +382,17 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 
 	/** An upstream of a later attempt has less time. */
 	private sayRemainingTime(nowMs: number): void {
-		if (!this.addEnvoyHeaders || this.timeoutAtMs === NEVER) return;
+		if (this.timeoutAtMs === NEVER) return;
 		const leftMs = Math.max(1, Math.round(this.timeoutAtMs - nowMs));
-		const expected = this.perTryTimeoutMs > 0 ? Math.min(leftMs, this.perTryTimeoutMs) : leftMs;
-		setHeader(this.exchange.requestHead.headers, 'x-envoy-expected-rq-timeout-ms', String(expected));
+		this.sayTimeout(this.perTryTimeoutMs > 0 ? Math.min(leftMs, this.perTryTimeoutMs) : leftMs);
+	}
+
+	/** 0: there is none to be told. */
+	private sayTimeout(timeoutMs: number): void {
+		if (timeoutMs <= 0) return;
+		const { headers } = this.exchange.requestHead;
+		if (this.addEnvoyHeaders) setHeader(headers, 'x-envoy-expected-rq-timeout-ms', String(Math.round(timeoutMs)));
+		if (this.grpcTimeout !== null) setHeader(headers, 'grpc-timeout', formatGrpcTimeout(timeoutMs));
 	}
 
 	private attemptCountHeader(): HeaderList {
@@ -409,6 +421,16 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		if (perTry !== null) this.perTryTimeoutMs = perTry;
 		if (this.timeoutMs > 0 && this.perTryTimeoutMs >= this.timeoutMs) this.perTryTimeoutMs = 0;
 	}
+}
+
+/** The client's `grpc-timeout` within the route's bounds; 0: none. */
+function timeoutOfGrpc(bounds: GrpcTimeout, headers: HeaderList): number {
+	const said = getHeader(headers, 'grpc-timeout');
+	let timeoutMs = (said === undefined ? null : parseGrpcTimeoutMs(said)) ?? 0;
+	// Envoy: the offset must not make it 0, which is none.
+	if (bounds.offsetMs < timeoutMs) timeoutMs -= bounds.offsetMs;
+	if (bounds.maxMs > 0 && (timeoutMs === 0 || timeoutMs > bounds.maxMs)) return bounds.maxMs;
+	return timeoutMs;
 }
 
 function milliseconds(text: string | undefined): number | null {

@@ -38,7 +38,8 @@ export function resetFailure(reason: ResetReason, error: WeftError | null): Upst
 		case 'connection_lost':
 			return failure(reason, ResponseFlag.upstreamConnectionTermination, 503, 'connection termination');
 		case 'protocol_error': {
-			const text = error === null ? '' : error.code;
+			// What Envoy says of HTTP/1.1; of HTTP/2 it says nothing.
+			const text = error === null || error.code.startsWith('http2_') ? '' : error.code;
 			return { ...failure(reason, ResponseFlag.upstreamProtocolError, 502, 'protocol error'), transport: text };
 		}
 		case 'refused':

@@ -6,6 +6,7 @@
 //
 // It is over (`complete`) when the response has ended or the stream was reset, whichever side did it.
 
+import { GrpcStatus } from '../../grpc/status.ts';
 import { getHeader, getHeaderJoined, type HeaderList, removeHeader, setHeader } from '../../http/headers.ts';
 import type { RequestHead, RequestListener, ResetReason, ResponseHead, ServerStream } from '../../http/stream.ts';
 import type { Connection, IpAddress } from '../../net/network.ts';
@@ -19,6 +20,7 @@ import { ResponseFlag } from '../stream-info.ts';
 import type { HttpSettings } from './http-settings.ts';
 import { localReplyHead } from './local-reply.ts';
 import { appendVia, prepareRequest, REQUEST_OK } from './prepare-request.ts';
+import { streamDurationMs } from './stream-duration.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -286,7 +288,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		}
 		if (nowMs >= this.durationDueMs) {
 			this.settings.stats.maxDurationTimeouts.inc();
-			this.overDue(0, 'max_duration_timeout', 'downstream duration timeout');
+			this.overDue(0, 'max_duration_timeout', 'downstream duration timeout', GrpcStatus.deadlineExceeded);
 			return NEVER;
 		}
 		if (this.idleLimitMs() > 0 && nowMs >= this.lastMoveMs + this.idleLimitMs()) {
@@ -309,9 +311,10 @@ export class HttpExchange extends Exchange implements RequestListener {
 		this.routeName = route.name;
 		this.virtualHostName = route.virtualHost.name;
 		const { action } = route;
-		if (action.kind !== 'forward' || action.maxStreamDurationMs === null) return;
+		if (action.kind !== 'forward' || (action.maxStreamDurationMs === null && action.grpcTimeout === null)) return;
 		// In place of the connection manager's own, as in Envoy.
-		this.durationDueMs = action.maxStreamDurationMs > 0 ? this.startMs + action.maxStreamDurationMs : NEVER;
+		const durationMs = streamDurationMs(action, this.requestHead, this.settings.maxStreamDurationMs);
+		this.durationDueMs = durationMs === null ? NEVER : this.startMs + durationMs;
 		this.home.wakeAt(this.durationDueMs);
 	}
 
@@ -381,9 +384,9 @@ export class HttpExchange extends Exchange implements RequestListener {
 		this.requestEndMs = this.clock.nowMs();
 	}
 
-	private overDue(flags: number, details: string, body: string): void {
+	private overDue(flags: number, details: string, body: string, grpcStatus: number | null = null): void {
 		if (this.responseStarted) this.resetDownstream(flags, details);
-		else this.sendLocalReply(this.requestEnded ? 504 : 408, body, flags, details);
+		else this.sendLocalReply(this.requestEnded ? 504 : 408, body, flags, details, null, grpcStatus);
 	}
 
 	private idleLimitMs(): number {

@@ -2,6 +2,8 @@
 // mask. weft adds `reset-idempotent`: as `reset`, for methods that may be repeated (RFC 9110 §9.2.2).
 
 import type { RetryPolicy as RetryPolicyConfig } from '../../generated/envoy/config/route/v3/route_components_pb.ts';
+import { GrpcStatus, parseGrpcStatus } from '../../grpc/status.ts';
+import { getHeader, type HeaderList } from '../../http/headers.ts';
 import { ConfigError } from '../../std/errors.ts';
 import { durationMs } from '../duration-ms.ts';
 import { compileHeaderMatchers, type HeaderMatcher } from './header-matcher.ts';
@@ -18,7 +20,20 @@ export const RetryOn = {
 	retriableHeaders: 1 << 8,
 	resetIdempotent: 1 << 9,
 	envoyRateLimited: 1 << 10,
+	grpcCancelled: 1 << 11,
+	grpcDeadlineExceeded: 1 << 12,
+	grpcResourceExhausted: 1 << 13,
+	grpcUnavailable: 1 << 14,
+	grpcInternal: 1 << 15,
 } as const;
+
+/** Conditions on a `grpc-status` that stands in the head of a response. */
+const RETRY_ON_GRPC =
+	RetryOn.grpcCancelled |
+	RetryOn.grpcDeadlineExceeded |
+	RetryOn.grpcResourceExhausted |
+	RetryOn.grpcUnavailable |
+	RetryOn.grpcInternal;
 
 const TOKENS: Readonly<Record<string, number>> = {
 	'connect-failure': RetryOn.connectFailure,
@@ -34,12 +49,48 @@ const TOKENS: Readonly<Record<string, number>> = {
 	'envoy-ratelimited': RetryOn.envoyRateLimited,
 };
 
-/** Bits of `RetryOn` in a comma-separated list; unknown words are named in `unknown`. */
-export function parseRetryOn(text: string, unknown: string[] | null = null): number {
+const GRPC_TOKENS: Readonly<Record<string, number>> = {
+	cancelled: RetryOn.grpcCancelled,
+	'deadline-exceeded': RetryOn.grpcDeadlineExceeded,
+	'resource-exhausted': RetryOn.grpcResourceExhausted,
+	unavailable: RetryOn.grpcUnavailable,
+	internal: RetryOn.grpcInternal,
+};
+
+/** A policy's list may name both kinds of conditions. */
+const ALL_TOKENS: Readonly<Record<string, number>> = { ...TOKENS, ...GRPC_TOKENS };
+
+const GRPC_BITS: ReadonlyMap<number, number> = new Map([
+	[GrpcStatus.cancelled, RetryOn.grpcCancelled],
+	[GrpcStatus.deadlineExceeded, RetryOn.grpcDeadlineExceeded],
+	[GrpcStatus.resourceExhausted, RetryOn.grpcResourceExhausted],
+	[GrpcStatus.unavailable, RetryOn.grpcUnavailable],
+	[GrpcStatus.internal, RetryOn.grpcInternal],
+]);
+
+/** Whether the `grpc-status` of a response's head (an answer without a body) is one to be retried. */
+export function retriesGrpcStatus(retryOn: number, headers: HeaderList): boolean {
+	if ((retryOn & RETRY_ON_GRPC) === 0) return false;
+	const status = getHeader(headers, 'grpc-status');
+	return status !== undefined && (retryOn & (GRPC_BITS.get(parseGrpcStatus(status)) ?? 0)) !== 0;
+}
+
+/** Bits of `RetryOn` in a list of HTTP conditions, as `x-envoy-retry-on` has it; others have no effect. */
+export function parseRetryOn(text: string): number {
+	return parseTokens(text, TOKENS, null);
+}
+
+/** The same for `x-envoy-retry-grpc-on`. */
+export function parseRetryGrpcOn(text: string): number {
+	return parseTokens(text, GRPC_TOKENS, null);
+}
+
+/** Unknown words are named in `unknown`. */
+function parseTokens(text: string, tokens: Readonly<Record<string, number>>, unknown: string[] | null): number {
 	let bits = 0;
 	for (const word of text.split(',')) {
 		const token = word.trim().toLowerCase();
-		const bit = TOKENS[token];
+		const bit = tokens[token];
 		if (bit !== undefined) bits |= bit;
 		else if (token !== '') unknown?.push(token);
 	}
@@ -74,13 +125,13 @@ const PREVIOUS_HOSTS_TYPES = new Set([
 /** @throws ConfigError */
 export function compileRetryPolicy(config: RetryPolicyConfig, object: string, field: string): RetryPolicy {
 	const unknown: string[] = [];
-	const retryOn = parseRetryOn(config.retryOn, unknown);
+	const retryOn = parseTokens(config.retryOn, ALL_TOKENS, unknown);
 	if (unknown.length > 0) {
 		throw new ConfigError({
 			object,
 			field: `${field}.retry_on`,
 			found: unknown.join(','),
-			expected: `words of: ${Object.keys(TOKENS).join(', ')}`,
+			expected: `words of: ${Object.keys(ALL_TOKENS).join(', ')}`,
 		});
 	}
 	let avoidPreviousHosts = false;

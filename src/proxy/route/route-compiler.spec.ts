@@ -137,4 +137,13 @@ describe('compileRouteConfiguration', () => {
 		const text = errorsOf({ ...oneHost([]), response_headers_to_add: add });
 		expect(text).toContain('response_headers_to_add[0].header.key: found "Content-Length"');
 	});
+
+	test('an offset to grpc-timeout without its bound is refused', () => {
+		const route = (more: JsonObject) => oneHost([{ match: { prefix: '/' }, route: { cluster: 'a', ...more } }]);
+		expect(errorsOf(route({ max_stream_duration: { grpc_timeout_header_offset: '1s' } }))).toContain(
+			'routes[0].route.max_stream_duration.grpc_timeout_header_offset',
+		);
+		expect(errorsOf(route({ grpc_timeout_offset: '1s' }))).toContain('routes[0].route.grpc_timeout_offset');
+		expect(errorsOf(route({ max_grpc_timeout: '0s', grpc_timeout_offset: '1s' }))).toBe('');
+	});
 });

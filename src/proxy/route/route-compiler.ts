@@ -19,7 +19,7 @@ import { readDataSource } from '../tls/data-source.ts';
 import { compileRegexRewrite, type PathRewrite } from './path-rewrite.ts';
 import { compileRedirect } from './redirect.ts';
 import { compileRetryPolicy, type RetryPolicy } from './retry-policy.ts';
-import type { DirectResponseAction, ForwardAction, Route, VirtualHostSettings } from './route.ts';
+import type { DirectResponseAction, ForwardAction, GrpcTimeout, Route, VirtualHostSettings } from './route.ts';
 import { ROUTE_FIELDS } from './route-fields.ts';
 import { compileRouteMatch } from './route-match.ts';
 import { type RouteEntry, RouteTable, type VirtualHost, type WeightedRoute } from './route-table.ts';
@@ -237,6 +237,7 @@ class Compiler {
 			timeoutMs: timeoutMs(action),
 			idleTimeoutMs: durationMs(action.idleTimeout),
 			maxStreamDurationMs: durationMs(action.maxStreamDuration?.maxStreamDuration),
+			grpcTimeout: this.grpcTimeout(action, field),
 			pathRewrite,
 			hostRewrite: host.case === 'hostRewriteLiteral' ? host.value : '',
 			autoHostRewrite: host.case === 'autoHostRewrite' && host.value.value,
@@ -252,6 +253,24 @@ class Compiler {
 					? null
 					: new Map(action.upgradeConfigs.map((item) => [item.upgradeType.toLowerCase(), item.enabled ?? true])),
 		};
+	}
+
+	private grpcTimeout(action: RouteAction, field: string): GrpcTimeout | null {
+		const duration = action.maxStreamDuration;
+		const offsetMs = durationMs(duration?.grpcTimeoutHeaderOffset);
+		if (duration !== undefined) {
+			const maxMs = durationMs(duration.grpcTimeoutHeaderMax);
+			if (maxMs !== null) return { as: 'duration', maxMs, offsetMs: offsetMs ?? 0 };
+			if (offsetMs === null) return { as: 'none', maxMs: 0, offsetMs: 0 };
+			const at = `${field}.max_stream_duration.grpc_timeout_header_offset`;
+			throw this.error(at, `${offsetMs} ms`, 'a grpc_timeout_header_max beside it: without one it has no effect');
+		}
+		const maxMs = durationMs(action.maxGrpcTimeout);
+		const deprecatedOffsetMs = durationMs(action.grpcTimeoutOffset);
+		if (maxMs !== null) return { as: 'timeout', maxMs, offsetMs: deprecatedOffsetMs ?? 0 };
+		if (deprecatedOffsetMs === null) return null;
+		const at = `${field}.grpc_timeout_offset`;
+		throw this.error(at, `${deprecatedOffsetMs} ms`, 'a max_grpc_timeout beside it: without one it has no effect');
 	}
 
 	private directResponse(

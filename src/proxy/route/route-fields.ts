@@ -86,9 +86,15 @@ export const ROUTE_FIELDS: SupportedFields = {
 		'timeout',
 		'idle_timeout',
 		'max_stream_duration',
+		'max_grpc_timeout',
+		'grpc_timeout_offset',
 		'retry_policy',
 	],
-	[`${ROUTE}.RouteAction.MaxStreamDuration`]: ['max_stream_duration'],
+	[`${ROUTE}.RouteAction.MaxStreamDuration`]: [
+		'max_stream_duration',
+		'grpc_timeout_header_max',
+		'grpc_timeout_header_offset',
+	],
 	[`${ROUTE}.WeightedCluster`]: ['clusters', 'total_weight', 'runtime_key_prefix'],
 	[`${ROUTE}.WeightedCluster.ClusterWeight`]: ['name', 'cluster_header', 'weight', ...HEADERS, 'host_rewrite_literal'],
 	[`${ROUTE}.RetryPolicy`]: [

@@ -47,10 +47,11 @@ export function matchesRoute(
 	return match.fraction === 1 || random.next() < match.fraction;
 }
 
+/** `application/grpc`, alone or with a subtype (`+proto`). With parameters it is none, to Envoy as well. */
 export function isGrpc(contentType: string | undefined): boolean {
 	return (
 		contentType?.startsWith('application/grpc') === true &&
-		(contentType.length === 16 || contentType.charCodeAt(16) === 0x2b || contentType.charCodeAt(16) === 0x3b)
+		(contentType.length === 16 || contentType.charCodeAt(16) === 0x2b)
 	);
 }
 

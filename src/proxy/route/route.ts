@@ -39,6 +39,8 @@ export interface ForwardAction {
 	readonly idleTimeoutMs: number | null;
 	/** From the start of the request, whatever moves; null: the connection manager's `max_stream_duration`; 0: none. */
 	readonly maxStreamDurationMs: number | null;
+	/** What a gRPC client says in `grpc-timeout`; null: it has no effect. */
+	readonly grpcTimeout: GrpcTimeout | null;
 	readonly pathRewrite: PathRewrite | null;
 	/** New authority; empty: kept. */
 	readonly hostRewrite: string;
@@ -52,6 +54,20 @@ export interface ForwardAction {
 	readonly bufferLimitBytes: number | null;
 	/** Protocols that may be upgraded to on this route, overriding the connection manager. Null: not set. */
 	readonly upgrades: ReadonlyMap<string, boolean> | null;
+}
+
+/** How `grpc-timeout` bounds a request of this route. */
+export interface GrpcTimeout {
+	/**
+	 * `duration`: it stands in for `max_stream_duration`, from the start of the request (`grpc_timeout_header_max`).
+	 * `timeout`: in place of `timeout`, from the end of the request (the deprecated `max_grpc_timeout`).
+	 * `none`: only what the upstream is told is changed, to the `max_stream_duration`.
+	 */
+	readonly as: 'duration' | 'timeout' | 'none';
+	/** 0: no bound. */
+	readonly maxMs: number;
+	/** Taken off what the client says. */
+	readonly offsetMs: number;
 }
 
 export interface DirectResponseAction {
