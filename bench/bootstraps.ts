@@ -10,135 +10,147 @@ const SERVER_ID = 'spiffe://cluster.local/ns/bench/sa/server';
 
 type Json = { readonly [name: string]: Json } | readonly Json[] | string | number | boolean;
 
-interface HopOptions {
+export interface Hop {
 	readonly listenPort: number;
 	readonly targetPort: number;
 	readonly downstreamTls?: Json;
 	readonly upstreamTls?: Json;
+	/** Default: HTTP/1.1. */
+	readonly isUpstreamHttp2?: boolean;
+	/** Bytes as they come, no HTTP. */
+	readonly isTcp?: boolean;
+	/** So many clusters and routes more. */
+	readonly moreClusters?: number;
 }
 
-/** One HTTP listener, one route, one cluster, round robin. */
-function hop(options: HopOptions): Json {
-	const manager: Json = {
-		'@type': `${TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
-		stat_prefix: 'bench',
-		route_config: {
-			name: 'bench',
-			virtual_hosts: [
-				{
-					name: 'all',
-					domains: ['*'],
-					routes: [{ match: { prefix: '/' }, route: { cluster: 'target', timeout: '15s' } }],
-				},
-			],
-		},
-		http_filters: [
-			{ name: 'envoy.filters.http.router', typed_config: { '@type': `${TYPE}.filters.http.router.v3.Router` } },
-		],
-	};
+/** One listener, one route (or none: TCP), one cluster, round robin; the path of the file. */
+export function writeHop(directory: string, name: string, hop: Hop): string {
+	const more = Array.from({ length: hop.moreClusters ?? 0 }, (_, index) => `other-${index}`);
 	const listener: Record<string, Json> = {
 		name: 'in',
-		address: { socket_address: { address: '127.0.0.1', port_value: options.listenPort } },
+		address: { socket_address: { address: '127.0.0.1', port_value: hop.listenPort } },
 		filter_chains: [
-			{
-				filters: [{ name: 'envoy.filters.network.http_connection_manager', typed_config: manager }],
-				...(options.downstreamTls === undefined
-					? {}
-					: { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: options.downstreamTls } }),
-			},
+			{ filters: [hop.isTcp ? TCP_PROXY : connectionManager(more)], ...transportSocket(hop.downstreamTls) },
 		],
 	};
-	const cluster: Record<string, Json> = {
-		name: 'target',
-		type: 'STATIC',
-		connect_timeout: '5s',
-		load_assignment: {
-			cluster_name: 'target',
-			endpoints: [
-				{
-					lb_endpoints: [
-						{
-							endpoint: {
-								address: { socket_address: { address: '127.0.0.1', port_value: options.targetPort } },
-							},
-						},
-					],
-				},
-			],
-		},
-		...(options.upstreamTls === undefined
-			? {}
-			: { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: options.upstreamTls } }),
-	};
-	return { static_resources: { listeners: [listener], clusters: [cluster] } };
+	const clusters = [
+		cluster('target', hop.targetPort, {
+			...transportSocket(hop.upstreamTls),
+			...(hop.isUpstreamHttp2 ? { typed_extension_protocol_options: EXPLICIT_HTTP2 } : {}),
+		}),
+		...more.map((one) => cluster(one, hop.targetPort, {})),
+	];
+	const file = join(directory, `${name}.json`);
+	writeFileSync(file, JSON.stringify({ static_resources: { listeners: [listener], clusters } }, null, '\t'));
+	return file;
 }
 
-export function writePlain(directory: string, name: string, listenPort: number, targetPort: number): string {
-	return write(directory, name, hop({ listenPort, targetPort }));
+const TCP_PROXY: Json = {
+	name: 'envoy.filters.network.tcp_proxy',
+	typed_config: {
+		'@type': `${TYPE}.filters.network.tcp_proxy.v3.TcpProxy`,
+		stat_prefix: 'bench',
+		cluster: 'target',
+	},
+};
+
+const EXPLICIT_HTTP2: Json = {
+	'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+		'@type': `${TYPE}.upstreams.http.v3.HttpProtocolOptions`,
+		explicit_http_config: { http2_protocol_options: {} },
+	},
+};
+
+function connectionManager(moreClusters: readonly string[]): Json {
+	const routes: Json[] = moreClusters.map((name) => ({ match: { prefix: `/${name}/` }, route: { cluster: name } }));
+	routes.push({ match: { prefix: '/' }, route: { cluster: 'target', timeout: '60s' } });
+	return {
+		name: 'envoy.filters.network.http_connection_manager',
+		typed_config: {
+			'@type': `${TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
+			stat_prefix: 'bench',
+			route_config: { name: 'bench', virtual_hosts: [{ name: 'all', domains: ['*'], routes }] },
+			http_filters: [
+				{ name: 'envoy.filters.http.router', typed_config: { '@type': `${TYPE}.filters.http.router.v3.Router` } },
+			],
+		},
+	};
+}
+
+function transportSocket(tls: Json | undefined): Record<string, Json> {
+	return tls === undefined ? {} : { transport_socket: { name: 'envoy.transport_sockets.tls', typed_config: tls } };
+}
+
+function cluster(name: string, port: number, more: Record<string, Json>): Json {
+	const endpoint: Json = { address: { socket_address: { address: '127.0.0.1', port_value: port } } };
+	return {
+		name,
+		type: 'STATIC',
+		connect_timeout: '5s',
+		load_assignment: { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint }] }] },
+		...more,
+	};
 }
 
 export interface Identities {
-	readonly client: Json;
+	/** Of the caller's proxy in mutual TLS 1.3, by the protocol that is to be spoken. */
+	readonly client: (alpn: 'h2' | 'http/1.1') => Json;
+	/** Of the proxy before the program; asks for the client's certificate. */
 	readonly server: Json;
+	/** Of a listener for all clients. */
+	readonly public: Json;
+	/** Certificate and key in one file, and each in its own. */
+	readonly publicFiles: { readonly both: string; readonly certificate: string; readonly key: string };
 }
 
-/** Certificates for mutual TLS 1.3, each end checking the SPIFFE ID of the other. */
+/** Certificates for mutual TLS 1.3, each end checking the SPIFFE ID of the other, and for plain TLS. */
 export async function makeIdentities(directory: string): Promise<Identities> {
 	const root = await TestAuthority.create('bench root');
 	const rootFile = join(directory, 'root.pem');
 	writeFileSync(rootFile, root.certificatePem);
-	const common = async (name: string, id: string, peerId: string): Promise<Json> => {
+	const files = async (name: string, id: string) => {
 		const leaf = await root.issue({ name, uris: [id], dns: [`${name}.bench`] });
-		const certificateFile = join(directory, `${name}.pem`);
-		const keyFile = join(directory, `${name}.key`);
-		writeFileSync(certificateFile, leaf.certificatePem);
-		writeFileSync(keyFile, leaf.privateKeyPem, { mode: 0o600 });
-		return {
-			tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
-			tls_certificates: [{ certificate_chain: { filename: certificateFile }, private_key: { filename: keyFile } }],
-			validation_context: {
-				trusted_ca: { filename: rootFile },
-				match_typed_subject_alt_names: [{ san_type: 'URI', matcher: { exact: peerId } }],
-			},
-		};
+		const both = join(directory, `${name}.both`);
+		const certificate = join(directory, `${name}.pem`);
+		const key = join(directory, `${name}.key`);
+		writeFileSync(certificate, leaf.certificatePem);
+		writeFileSync(key, leaf.privateKeyPem, { mode: 0o600 });
+		writeFileSync(both, leaf.certificatePem + leaf.privateKeyPem, { mode: 0o600 });
+		return { both, certificate, key };
 	};
-	return {
-		client: {
-			'@type': `${TYPE}.transport_sockets.tls.v3.UpstreamTlsContext`,
-			common_tls_context: await common('client', CLIENT_ID, SERVER_ID),
-			sni: 'server.bench',
+	const certificates = (of: { certificate: string; key: string }): Json => [
+		{ certificate_chain: { filename: of.certificate }, private_key: { filename: of.key } },
+	];
+	const mutual = (of: { certificate: string; key: string }, peerId: string, alpn: readonly string[]): Json => ({
+		tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
+		tls_certificates: certificates(of),
+		alpn_protocols: alpn,
+		validation_context: {
+			trusted_ca: { filename: rootFile },
+			match_typed_subject_alt_names: [{ san_type: 'URI', matcher: { exact: peerId } }],
 		},
+	});
+	const clientFiles = await files('client', CLIENT_ID);
+	const serverFiles = await files('server', SERVER_ID);
+	const publicFiles = await files('public', 'spiffe://cluster.local/ns/bench/sa/public');
+	return {
+		client: (alpn) => ({
+			'@type': `${TYPE}.transport_sockets.tls.v3.UpstreamTlsContext`,
+			common_tls_context: mutual(clientFiles, SERVER_ID, [alpn]),
+			sni: 'server.bench',
+		}),
 		server: {
 			'@type': `${TYPE}.transport_sockets.tls.v3.DownstreamTlsContext`,
-			common_tls_context: await common('server', SERVER_ID, CLIENT_ID),
+			common_tls_context: mutual(serverFiles, CLIENT_ID, ['h2', 'http/1.1']),
 			require_client_certificate: true,
 		},
+		public: {
+			'@type': `${TYPE}.transport_sockets.tls.v3.DownstreamTlsContext`,
+			common_tls_context: {
+				tls_certificates: certificates(publicFiles),
+				alpn_protocols: ['h2', 'http/1.1'],
+			},
+		},
+		publicFiles,
 	};
-}
-
-/** Two files: the caller's proxy, and the one before the program. */
-export function writeMutualTls(
-	directory: string,
-	name: string,
-	identities: Identities,
-	ports: { readonly listen: number; readonly between: number; readonly target: number },
-): [string, string] {
-	return [
-		write(
-			directory,
-			`${name}-outbound`,
-			hop({ listenPort: ports.listen, targetPort: ports.between, upstreamTls: identities.client }),
-		),
-		write(
-			directory,
-			`${name}-inbound`,
-			hop({ listenPort: ports.between, targetPort: ports.target, downstreamTls: identities.server }),
-		),
-	];
-}
-
-function write(directory: string, name: string, bootstrap: Json): string {
-	const file = join(directory, `${name}.json`);
-	writeFileSync(file, JSON.stringify(bootstrap, null, '\t'));
-	return file;
 }

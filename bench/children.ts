@@ -37,17 +37,18 @@ export function start(name: string, command: readonly string[], environment: Rec
 	};
 }
 
-/** Ends what `start` started, and nothing else. */
-export async function stopAll(): Promise<void> {
-	for (const { child } of running) child.kill('SIGTERM');
+/** Ends these, or all that `start` started, and nothing else. */
+export async function stop(children?: readonly Child[]): Promise<void> {
+	const ending = running.filter(({ child }) => children?.some((one) => one.pid === child.pid) ?? true);
+	for (const { child } of ending) child.kill('SIGTERM');
 	await Promise.all(
-		running.map(async ({ child }) => {
-			const late = setTimeout(() => child.kill('SIGKILL'), 3000);
-			await child.exited;
+		ending.map(async (one) => {
+			const late = setTimeout(() => one.child.kill('SIGKILL'), 1000);
+			await one.child.exited;
 			clearTimeout(late);
+			running.splice(running.indexOf(one), 1);
 		}),
 	);
-	running.length = 0;
 }
 
 export interface Usage {
@@ -58,11 +59,12 @@ export interface Usage {
 	readonly anonymousMegabytes: number;
 }
 
-export function usageOf(pid: number): Usage {
+/** Of all of these together. */
+export function usageOf(children: readonly Child[]): Usage {
 	let ticks = 0;
 	let residentKilobytes = 0;
 	let anonymousKilobytes = 0;
-	for (const one of withDescendants(pid)) {
+	for (const one of children.flatMap((child) => withDescendants(child.pid))) {
 		const stat = readStat(one);
 		if (stat === null) continue;
 		// Fields 14 to 17 of proc(5), and of children that have ended: utime, stime, cutime, cstime.
@@ -114,19 +116,17 @@ export function freePort(): number {
 	return port;
 }
 
-/** Until it answers 200. @throws Error with what the process wrote, when it ends or takes 20 s. */
-export async function untilAnswering(url: string, children: readonly Child[]): Promise<void> {
+/** Until something listens there. @throws Error with what a process wrote, when one ends or it takes 20 s. */
+export async function untilListening(port: number, children: readonly Child[]): Promise<void> {
 	const deadline = performance.now() + 20_000;
 	for (;;) {
-		const answer = await fetch(url, { signal: AbortSignal.timeout(1000) }).catch(() => null);
-		await answer?.arrayBuffer();
-		if (answer?.status === 200) return;
+		const connection = await Bun.connect({ hostname: '127.0.0.1', port, socket: { data() {} } }).catch(() => null);
+		connection?.end();
+		if (connection !== null) return;
 		const ended = children.find((child) => child.exitCode !== null);
 		if (ended !== undefined) throw new Error(`${ended.name} ended with ${ended.exitCode}: ${ended.errors().trim()}`);
 		if (performance.now() > deadline) {
-			throw new Error(
-				`${url} does not answer (${answer?.status ?? 'no connection'}): ${children.map((child) => child.errors()).join('\n')}`,
-			);
+			throw new Error(`nobody listens on port ${port}: ${children.map((child) => child.errors()).join('\n')}`);
 		}
 		await Bun.sleep(50);
 	}

@@ -3,168 +3,179 @@
 //   npm run bench [-- OPTION…]     (--help lists the options)
 //
 // weft is dist/weft where that has been built (npm run build), else, and with --source, what is in src/.
-// Prints a report and keeps it in bench/results/. Ends with 1 when something could not be measured.
+// Prints a report, and keeps it with a chart in bench/results/. Ends with 1 when something could not be measured.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { makeIdentities, writeMutualTls, writePlain } from './bootstraps.ts';
-import { type Child, freePort, start, stopAll, type Usage, untilAnswering, usageOf } from './children.ts';
-import {
-	type ContenderName,
-	isInstalled,
-	setWeftCommand,
-	startFromBootstrap,
-	startHaproxy,
-	startNginx,
-} from './contenders.ts';
-import { load } from './load.ts';
-import { formatShape, type Measured, type Round, type ShapeReport } from './report.ts';
+import { makeIdentities } from './bootstraps.ts';
+import { drawChart } from './chart.ts';
+import { type Child, freePort, stop, untilListening, usageOf } from './children.ts';
+import { type ContenderName, isInstalled, setWeftCommand } from './contenders.ts';
+import { type LoadSize, STEADY_RATE, steady, type Target } from './load.ts';
+import { type MemoryReport, measureMemory } from './memory.ts';
+import { formatMemoryReport, formatShape, formatSummary, type Measured, type ShapeReport } from './report.ts';
+import { SHAPES, type Shape, type World } from './shapes.ts';
+import { startUpstream } from './upstream.ts';
 
 interface Options {
 	readonly connections: number;
 	readonly rounds: number;
 	readonly seconds: number;
+	/** Of the measure of latency at a fixed rate; 0: none. */
+	readonly steadySeconds: number;
+	readonly settleMs: number;
 	readonly only: readonly string[];
-	readonly shape: string | null;
+	readonly shapes: readonly Shape[];
+	readonly isMemoryMeasured: boolean;
 	readonly source: boolean;
+	readonly isQuick: boolean;
 }
 
 interface Contender {
 	readonly name: ContenderName;
 	readonly children: readonly Child[];
-	readonly url: string;
+	readonly target: Target;
 }
-
-/** After the start, before memory is read as that of an idle proxy: weft gives back what its start took after 5 s. */
-const SETTLE_MS = 7000;
-const WARM_UP_SECONDS = 1;
 
 async function main(): Promise<void> {
 	const options = readOptions(process.argv.slice(2));
 	if (options === null) {
-		console.log(USAGE);
+		console.log(usage());
 		return;
 	}
-	if (Bun.which('wrk') === null) throw new Error('wrk is not installed (Debian package wrk)');
+	for (const [program, from] of [
+		['wrk', 'wrk'],
+		['h2load', 'nghttp2-client'],
+		['curl', 'curl'],
+	] as const) {
+		if (Bun.which(program) === null) throw new Error(`${program} is not installed (Debian package ${from})`);
+	}
+	if (!isInstalled('nginx')) throw new Error('nginx, the upstream, is not installed (Debian package nginx-light)');
 	const subject = setWeftCommand(options.source);
 	const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
 	const reports: ShapeReport[] = [];
+	let memory: MemoryReport | null = null;
 	try {
-		const upstreamPort = freePort();
-		const upstream = start('upstream', [process.execPath, join(import.meta.dir, 'upstream.ts'), String(upstreamPort)]);
-		await untilAnswering(`http://127.0.0.1:${upstreamPort}/`, [upstream]);
-		if (options.shape === null || options.shape === 'plain') {
-			reports.push(await measurePlain(options, directory, upstreamPort));
+		const upstream = await startUpstream(directory);
+		const world: World = { directory, upstream, identities: await makeIdentities(directory) };
+		for (const [index, shape] of options.shapes.entries()) {
+			console.error(`[${index + 1}/${options.shapes.length}] ${shape.name}: ${shape.title}`);
+			reports.push(await measureShape(shape, world, options));
 		}
-		if (options.shape === null || options.shape === 'mtls') {
-			reports.push(await measureMutualTls(options, directory, upstreamPort));
+		if (options.isMemoryMeasured) {
+			console.error('memory');
+			const names = (['weft', 'Envoy', 'HAProxy', 'nginx'] as const).filter((name) => isMeasured(name, options));
+			memory = await measureMemory(world, names, options.settleMs);
 		}
 	} finally {
-		await stopAll();
+		await stop();
 		rmSync(directory, { recursive: true, force: true });
 	}
-	const text = [header(options, subject), ...reports.map(formatShape), ''].join('\n\n');
+	const parts = [header(options, subject), formatSummary(reports), ...reports.map(formatShape)];
+	if (memory !== null) parts.push(formatMemoryReport(memory));
+	const text = `${parts.join('\n\n')}\n`;
 	console.log(text);
 	const results = join(import.meta.dir, 'results');
 	mkdirSync(results, { recursive: true });
-	const file = join(results, `${new Date().toISOString().slice(0, 16).replace(/[:T]/g, '-')}.md`);
-	writeFileSync(file, text);
-	console.log(`kept in ${file}`);
-	const failures = reports.flatMap((report) =>
-		report.measured.flatMap((one) => one.rounds.map((round) => round.failures)),
-	);
+	const file = join(results, new Date().toISOString().slice(0, 16).replace(/[:T]/g, '-'));
+	writeFileSync(`${file}.md`, text);
+	writeFileSync(`${file}.svg`, drawChart(reports));
+	console.log(`kept in ${file}.md, with a chart in ${file}.svg`);
+	const failures = reports.flatMap((report) => report.measured.map((one) => failuresOf(one)));
 	if (failures.some((count) => count > 0) || reports.some((report) => report.missing.length > 0)) process.exitCode = 1;
 }
 
-async function measurePlain(options: Options, directory: string, upstreamPort: number): Promise<ShapeReport> {
-	return measureShape(
-		'Small GET through one proxy, HTTP/1.1',
-		1,
-		options,
-		['weft', 'Envoy', 'HAProxy', 'nginx'],
-		(name) => {
-			const listenPort = freePort();
-			const url = `http://127.0.0.1:${listenPort}/`;
-			if (name === 'HAProxy') return { name, url, children: [startHaproxy(directory, listenPort, upstreamPort)] };
-			if (name === 'nginx') return { name, url, children: [startNginx(directory, listenPort, upstreamPort)] };
-			const file = writePlain(directory, `plain-${name}`, listenPort, upstreamPort);
-			return { name, url, children: [startFromBootstrap(name, file, 1)] };
-		},
-	);
+function failuresOf(one: Measured): number {
+	return one.rounds.reduce((sum, round) => sum + round.failures, 0) + (one.latency?.failures ?? 0);
 }
 
-async function measureMutualTls(options: Options, directory: string, upstreamPort: number): Promise<ShapeReport> {
-	const identities = await makeIdentities(directory);
-	const title = 'Small GET through two proxies, HTTP/1.1 → mutual TLS 1.3 → HTTP/1.1';
-	return measureShape(title, 2, options, ['weft', 'Envoy'], (name) => {
-		const ports = { listen: freePort(), between: freePort(), target: upstreamPort };
-		const files = writeMutualTls(directory, `mtls-${name}`, identities, ports);
-		const kind = name === 'weft' ? 'weft' : 'Envoy';
-		const children = files.map((file, index) => startFromBootstrap(kind, file, 2 + index));
-		return { name, url: `http://127.0.0.1:${ports.listen}/`, children };
-	});
+function isMeasured(name: ContenderName, options: Options): boolean {
+	return (options.only.length === 0 || options.only.includes(name)) && isInstalled(name);
 }
 
-async function measureShape(
-	title: string,
-	proxies: number,
-	options: Options,
-	names: readonly ContenderName[],
-	startOne: (name: ContenderName) => Contender,
-): Promise<ShapeReport> {
+async function measureShape(shape: Shape, world: World, options: Options): Promise<ShapeReport> {
 	const missing: string[] = [];
 	const contenders: Contender[] = [];
-	for (const name of names) {
+	for (const name of shape.contenders) {
 		if (options.only.length > 0 && !options.only.includes(name)) continue;
 		if (!isInstalled(name)) {
 			missing.push(`${name}: not installed`);
 			continue;
 		}
+		const target: Target = { port: freePort(), path: shape.path, isTls: shape.isTls };
 		try {
-			const contender = startOne(name);
-			await untilAnswering(contender.url, contender.children);
-			contenders.push(contender);
+			const children = shape.start(world, name, target.port);
+			await untilListening(target.port, children);
+			contenders.push({ name, children, target });
 		} catch (error) {
 			missing.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
 		}
 	}
-	await Bun.sleep(SETTLE_MS);
-	const idle = contenders.map((one) => usage(one));
-	const rounds: Round[][] = contenders.map(() => []);
-	for (const one of contenders) await load(one.url, options.connections, WARM_UP_SECONDS);
+	try {
+		const measured = await measureContenders(shape, contenders, missing, world.directory, options);
+		return { shape, measured, missing };
+	} finally {
+		await stop(contenders.flatMap(({ children }) => children));
+	}
+}
+
+async function measureContenders(
+	shape: Shape,
+	contenders: readonly Contender[],
+	missing: string[],
+	directory: string,
+	options: Options,
+): Promise<Measured[]> {
+	const size: LoadSize = { connections: options.connections, seconds: options.seconds, directory };
+	await Bun.sleep(options.settleMs);
+	const idle = contenders.map((one) => usageOf(one.children));
+	const rounds: Measured['rounds'][number][][] = contenders.map(() => []);
+	const broken = new Set<number>();
+	/** A contender that cannot do the work leaves the shape; the others stay. */
+	const attempt = async (index: number, work: () => Promise<void>): Promise<void> => {
+		if (broken.has(index)) return;
+		try {
+			await work();
+		} catch (error) {
+			broken.add(index);
+			missing.push(`${contenders[index]!.name}: ${error instanceof Error ? error.message : String(error)}`);
+		}
+	};
+	for (const [index, one] of contenders.entries()) {
+		await attempt(index, async () => void (await shape.load(one.target, { ...size, seconds: 1 })));
+	}
 	for (let round = 0; round < options.rounds; round++) {
 		for (let step = 0; step < contenders.length; step++) {
 			// Another one begins each round, so that none always runs on a rested machine.
 			const index = (round + step) % contenders.length;
-			const contender = contenders[index]!;
-			const before = usage(contender).cpuSeconds;
-			const result = await load(contender.url, options.connections, options.seconds);
-			const spent = usage(contender).cpuSeconds - before;
-			rounds[index]!.push({ ...result, cpuMicroseconds: (spent * 1e6) / result.requests });
-			console.error(
-				`${contender.name}: ${((spent * 1e6) / result.requests).toFixed(1)} us/request, ${result.requestsPerSecond.toFixed(0)}/s`,
-			);
+			await attempt(index, async () => {
+				const { children, target, name } = contenders[index]!;
+				const before = usageOf(children).cpuSeconds;
+				const result = await shape.load(target, size);
+				const cpuMicroseconds = ((usageOf(children).cpuSeconds - before) * 1e6) / result.requests;
+				rounds[index]!.push({ ...result, cpuMicroseconds });
+				const figures = `${cpuMicroseconds.toFixed(1)} us/${shape.unit}, ${result.requestsPerSecond.toFixed(1)}/s`;
+				console.error(`  ${name}: ${figures}${result.failures > 0 ? `, ${result.failures} FAILED` : ''}`);
+			});
 		}
 	}
-	const measured: Measured[] = contenders.map((one, index) => ({
-		name: one.name,
-		rounds: rounds[index]!,
-		idle: idle[index]!,
-		after: usage(one),
-	}));
-	return { title, proxies, measured, missing };
-}
-
-function usage(contender: Contender): Usage {
-	const all = contender.children.map((child) => usageOf(child.pid));
-	const sum = (of: (one: Usage) => number) => all.reduce((total, one) => total + of(one), 0);
-	return {
-		cpuSeconds: sum((one) => one.cpuSeconds),
-		residentMegabytes: sum((one) => one.residentMegabytes),
-		anonymousMegabytes: sum((one) => one.anonymousMegabytes),
-	};
+	const latencies: Measured['latency'][] = contenders.map(() => null);
+	if (shape.steady !== null && options.steadySeconds > 0) {
+		for (const [index, one] of contenders.entries()) {
+			await attempt(index, async () => {
+				const latency = await steady(one.target, shape.steady!, { ...size, seconds: options.steadySeconds });
+				latencies[index] = latency;
+				console.error(`  ${one.name}: p99 ${latency.p99Ms.toFixed(2)} ms at ${STEADY_RATE}/s`);
+			});
+		}
+	}
+	return contenders.flatMap((one, index) => {
+		if (broken.has(index)) return [];
+		const after = usageOf(one.children);
+		return [{ name: one.name, rounds: rounds[index]!, latency: latencies[index]!, idle: idle[index]!, after }];
+	});
 }
 
 function header(options: Options, subject: string): string {
@@ -172,21 +183,30 @@ function header(options: Options, subject: string): string {
 		'# Benchmark',
 		'',
 		`${new Date().toISOString()}; ${cpus().length} × ${cpus()[0]?.model ?? 'unknown'}; Bun ${Bun.version}; one worker each, ` +
-			`wrk with ${options.connections} connections, ${options.rounds} rounds of ${options.seconds} s in turns, medians.`,
+			`${options.connections} connections (HTTP/2: ${options.connections >> 2} of 10 streams), ` +
+			`${options.rounds} rounds of ${options.seconds} s in turns, medians.`,
 		`weft: ${subject}. CPU is user and system time of the proxies alone, from /proc. RSS: in brackets the process's own`,
-		'(anonymous) part; the rest are pages of files, which processes of the same program share.',
+		'(anonymous) part; the rest are pages of files, which processes of the same program share. Latency at a fixed rate:',
+		`${STEADY_RATE} requests a second over 16 connections for ${options.steadySeconds} s.`,
+		...(options.isQuick ? ['', 'Made with `--quick`: good enough to see that it works, not to compare.'] : []),
 	].join('\n');
 }
 
-const USAGE = `npm run bench [-- OPTION…]: the same work on weft, Envoy, HAProxy and nginx, in turns
+function usage(): string {
+	return `npm run bench [-- OPTION…]: the same work on weft, Envoy, HAProxy and nginx, in turns
 
-  --quick             2 rounds of 1 s, to see that it works (default: 7 rounds of 5 s)
+  --quick             weft and Envoy only, one round of 1 s (default: 5 rounds of 3 s)
   --connections N     of the load generator (default 32)
   --rounds N
   --seconds N         of each round
   --only weft,Envoy   not the others
-  --shape plain|mtls  not the other
-  --source            what is in src/, also where dist/weft has been built`;
+  --shape A,B,…       not the others; memory is one of them
+  --source            what is in src/, also where dist/weft has been built
+
+Shapes:
+${SHAPES.map(({ name, title }) => `  ${name.padEnd(12)} ${title}`).join('\n')}
+  memory       RSS idle, with 1000 idle connections, with 1000 clusters`;
+}
 
 /** Null: help was asked for. */
 function readOptions(words: readonly string[]): Options | null {
@@ -206,17 +226,24 @@ function readOptions(words: readonly string[]): Options | null {
 			throw new Error(`--${name}: found ${values[name]}, expected a whole number above 0`);
 		return found;
 	};
-	const { shape = null, only, quick } = values;
-	if (shape !== null && shape !== 'plain' && shape !== 'mtls') {
-		throw new Error(`--shape: found ${shape}, expected plain or mtls`);
+	const { quick } = values;
+	const names = [...SHAPES.map((shape) => shape.name), 'memory'];
+	const wanted = values.shape?.split(',') ?? names;
+	for (const name of wanted) {
+		if (!names.includes(name)) throw new Error(`--shape: found ${name}, expected some of ${names.join(', ')}`);
 	}
 	return {
 		connections: count('connections', 32),
-		rounds: count('rounds', quick ? 2 : 7),
-		seconds: count('seconds', quick ? 1 : 5),
-		only: only?.split(',') ?? [],
-		shape,
+		rounds: count('rounds', quick ? 1 : 5),
+		seconds: count('seconds', quick ? 1 : 3),
+		steadySeconds: quick ? 0 : 5,
+		// weft gives back what its start took after 5 s.
+		settleMs: quick ? 300 : 7000,
+		only: values.only?.split(',') ?? (quick ? ['weft', 'Envoy'] : []),
+		shapes: SHAPES.filter((shape) => wanted.includes(shape.name)),
+		isMemoryMeasured: wanted.includes('memory'),
 		source: values.source,
+		isQuick: quick,
 	};
 }
 

@@ -19,7 +19,7 @@ import { TimerWheel } from '../../src/net/timer-wheel.ts';
 import { parseBootstrap } from '../../src/proxy/bootstrap.ts';
 import { systemRandom } from '../../src/std/random.ts';
 import { MetricRegistry } from '../../src/telemetry/registry.ts';
-import { writePlain } from '../bootstraps.ts';
+import { writeHop } from '../bootstraps.ts';
 
 const CONNECTIONS = 32;
 const REQUESTS_PER_ROUND = 200_000;
@@ -96,7 +96,7 @@ function receive(connection: MemoryConnection, bytes: Uint8Array): void {
 }
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
-const text = readFileSync(writePlain(directory, 'plain', 8080, 8081), 'utf8');
+const text = readFileSync(writeHop(directory, 'plain', { listenPort: 8080, targetPort: 8081 }), 'utf8');
 rmSync(directory, { recursive: true });
 const network = new MemoryNetwork();
 const registry = new MetricRegistry();
