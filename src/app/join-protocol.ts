@@ -2,6 +2,7 @@
 // sidecar: `POST /weft/v1/join`. Both sides check it by these schemas.
 
 import { z } from 'zod';
+import { PROGRAM_PROTOCOLS } from '../xds/node-metadata.ts';
 import { SERVICE_ACCOUNT_NAME, WORKLOAD_LABEL } from './names.ts';
 
 export const JOIN_PATH = '/weft/v1/join';
@@ -21,7 +22,7 @@ export const joinRequestSchema = z.strictObject({
 	}),
 	namespace: label,
 	serviceAccount: z.string().regex(SERVICE_ACCOUNT_NAME, { error: 'a DNS name' }),
-	ports: z.array(z.strictObject({ port, protocol: z.enum(['http', 'tcp']) })).max(64),
+	ports: z.array(z.strictObject({ port, protocol: z.enum(PROGRAM_PROTOCOLS) })).max(64),
 	/** Name of the group of instances that are alike. Default `SERVICE-VERSION`. */
 	workload: z
 		.string()

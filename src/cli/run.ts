@@ -22,6 +22,8 @@ interface Flags {
 	readonly service: string;
 	readonly version: string;
 	readonly port: readonly number[];
+	readonly http2Port: readonly number[];
+	readonly grpcPort: readonly number[];
 	readonly tcpPort: readonly number[];
 	readonly namespace: string;
 	readonly serviceAccount?: string;
@@ -49,6 +51,7 @@ Examples:
   weft run --service reviews --version v2 --port 9080 -- node reviews.js
   weft run --service frontend --port 8080 --publish 8080 -- python3 app.py
   weft run --service batch -- ./import.sh            (a client only: it listens on nothing)
+  weft run --service prices --grpc-port 50051 -- ./prices
   weft run --service db --tcp-port 5432 --health-tcp -- postgres
 
 The program reaches services by their plain names: http://ratings:9080.
@@ -60,7 +63,7 @@ Exit codes: the program's own, 128 + the number of the signal that ended it; 127
 126 not executable, 3 no control plane, 2 wrong options, 1 anything else.`;
 
 /** Not defaults of commander's, which `--help` would print. */
-const NONE_GIVEN = { port: [], tcpPort: [], publish: [], env: [] };
+const NONE_GIVEN = { port: [], http2Port: [], grpcPort: [], tcpPort: [], publish: [], env: [] };
 
 export function register(program: Command): void {
 	program
@@ -70,7 +73,9 @@ export function register(program: Command): void {
 		.argument('<command...>', 'the program and its arguments, after --')
 		.requiredOption('--service <name>', 'the service that it is an instance of', serviceName)
 		.option('--version <version>', 'its version', version, 'v1')
-		.option('--port <port>', 'a port on which it serves HTTP (may be given again)', collect(port))
+		.option('--port <port>', 'a port on which it serves HTTP/1.1 (may be given again)', collect(port))
+		.option('--grpc-port <port>', 'a port on which it serves gRPC, without TLS (may be given again)', collect(port))
+		.option('--http2-port <port>', 'a port on which it serves HTTP/2, without TLS (may be given again)', collect(port))
 		.option('--tcp-port <port>', 'a port on which it serves another protocol (may be given again)', collect(port))
 		.option('-n, --namespace <namespace>', 'its namespace', label, 'default')
 		.option(
@@ -121,6 +126,8 @@ export function register(program: Command): void {
 export function runOptions(flags: Flags, command: readonly string[]): RunOptions {
 	const ports = [
 		...flags.port.map((number) => ({ port: number, protocol: 'http' as const })),
+		...flags.grpcPort.map((number) => ({ port: number, protocol: 'grpc' as const })),
+		...flags.http2Port.map((number) => ({ port: number, protocol: 'http2' as const })),
 		...flags.tcpPort.map((number) => ({ port: number, protocol: 'tcp' as const })),
 	];
 	const numbers = new Set(ports.map((one) => one.port));
@@ -130,12 +137,15 @@ export function runOptions(flags: Flags, command: readonly string[]): RunOptions
 		const targetPort = one.targetPort ?? first;
 		if (targetPort === undefined || !numbers.has(targetPort)) {
 			const known = ports.length === 0 ? 'none is given' : `found ${targetPort}, expected ${[...numbers].join(' or ')}`;
-			throw new ExitError(EXIT_INVALID, `--publish leads to a port of the program (--port or --tcp-port): ${known}`);
+			throw new ExitError(EXIT_INVALID, `--publish leads to a port of the program (--port, --tcp-port …): ${known}`);
 		}
 		return { address: one.address, port: one.port, targetPort };
 	});
 	const checked = flags.healthHttp !== undefined || flags.healthTcp === true;
 	if (checked && first === undefined) throw new ExitError(EXIT_INVALID, 'a health check needs --port or --tcp-port');
+	if (flags.healthHttp !== undefined && flags.port.length === 0) {
+		throw new ExitError(EXIT_INVALID, '--health-http needs --port: it is asked for by HTTP/1.1 (or take --health-tcp)');
+	}
 	if (flags.healthHttp !== undefined && !flags.healthHttp.startsWith('/')) {
 		throw new ExitError(
 			EXIT_INVALID,

@@ -17,7 +17,19 @@ const servicePort = z.strictObject({
 	protocol: z.literal('TCP').default('TCP'),
 	/** What is spoken: `http`, `kubernetes.io/h2c`, `grpc`, `tcp` …; default by the port's name (Istio's rule). */
 	appProtocol: z
-		.enum(['http', 'http2', 'grpc', 'tcp', 'tls', 'https', 'kubernetes.io/h2c', 'kubernetes.io/ws'])
+		.enum([
+			'http',
+			'http2',
+			'h2c',
+			'grpc',
+			'grpc-web',
+			'tcp',
+			'tls',
+			'https',
+			'kubernetes.io/h2c',
+			'kubernetes.io/ws',
+			'kubernetes.io/wss',
+		])
 		.optional(),
 });
 

@@ -4,6 +4,7 @@
 // could take another service's requests by calling itself an instance of it.
 
 import { WeftError } from '../std/errors.ts';
+import type { ProgramPort } from '../xds/node-metadata.ts';
 import type { SidecarNode } from './sidecar-node.ts';
 
 export interface InstanceGrant {
@@ -15,7 +16,7 @@ export interface InstanceGrant {
 	readonly workload: string;
 	/** Where its sidecar takes mesh traffic. */
 	readonly address: string;
-	readonly ports: readonly { readonly port: number; readonly protocol: 'http' | 'tcp' }[];
+	readonly ports: readonly ProgramPort[];
 }
 
 export interface InstanceGrants {

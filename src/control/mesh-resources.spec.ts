@@ -2,11 +2,17 @@ import { describe, expect, test } from 'bun:test';
 import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { SERVICE } from '../config/service.ts';
 import { WORKLOAD_ENTRY } from '../config/workload-entry.ts';
-import { UpstreamTlsContextSchema } from '../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
+import type { Cluster } from '../generated/envoy/config/cluster/v3/cluster_pb.ts';
+import {
+	DownstreamTlsContextSchema,
+	UpstreamTlsContextSchema,
+} from '../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
+import { HttpProtocolOptionsSchema } from '../generated/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts';
 import type { WeftNodeMetadata } from '../xds/node-metadata.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/type-urls.ts';
 import { sidecarNode, TestMesh } from './testing-mesh.ts';
 
+const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const REVIEWS = 'outbound|9080||reviews.default.svc.cluster.local';
 
 const service = (name: string, more = '') => `
@@ -55,7 +61,7 @@ describe('a service', () => {
 		const config = secure!.transportSocket!.configType.value!;
 		const tls = anyUnpack(config, UpstreamTlsContextSchema)!;
 		expect(tls.sni).toBe('outbound_.9080_._.reviews.default.svc.cluster.local');
-		expect(tls.commonTlsContext?.alpnProtocols).toEqual(['http/1.1']);
+		expect(tls.commonTlsContext?.alpnProtocols).toEqual(['h2', 'http/1.1']);
 		const validation = tls.commonTlsContext!.validationContextType;
 		if (validation.case !== 'combinedValidationContext') throw new Error('no combined validation');
 		const sans = validation.value.defaultValidationContext!.matchTypedSubjectAltNames;
@@ -102,6 +108,70 @@ describe('a service', () => {
 		for (const type of [ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE]) expect(sidecar.names(type)).toEqual([]);
 		expect(sidecar.names(CLUSTER_TYPE)).toEqual(['BlackHoleCluster']);
 		expect(sidecar.takeChanges()).toContain(`cluster ${REVIEWS}`);
+	});
+});
+
+describe('what is spoken', () => {
+	/** `explicit`, `auto` or nothing, and the ALPN names of mutual TLS. */
+	const spoken = (cluster: Cluster) => {
+		const options = cluster.typedExtensionProtocolOptions[HTTP_OPTIONS];
+		const chosen = options === undefined ? undefined : anyUnpack(options, HttpProtocolOptionsSchema)!;
+		const { case: kind, value } = chosen?.upstreamProtocolOptions ?? {};
+		const config = cluster.transportSocketMatches[0]?.transportSocket?.configType.value;
+		const tls = config === undefined ? undefined : anyUnpack(config, UpstreamTlsContextSchema);
+		return [
+			kind === 'explicitHttpConfig' ? value?.protocolConfig?.case : kind,
+			tls?.commonTlsContext?.alpnProtocols.join(),
+		];
+	};
+	const plain = entry('r2', 'reviews', '127.0.0.6');
+	const behindSidecar = entry('r1', 'reviews', '127.0.0.5', TLS);
+	const byInstances: [string, string, string, string, string | undefined, string][] = [
+		['weft', 'http', 'behind sidecars', behindSidecar, 'autoConfig', 'h2,http/1.1'],
+		['weft', 'http', 'of both kinds', behindSidecar + plain, 'autoConfig', 'h2,http/1.1'],
+		['weft', 'grpc', 'of both kinds', behindSidecar + plain, 'http2ProtocolOptions', 'h2'],
+		['weft', 'tcp', 'of both kinds', behindSidecar + plain, undefined, ''],
+		['envoy', 'http', 'behind sidecars', behindSidecar, 'http2ProtocolOptions', 'h2'],
+		['envoy', 'http', 'of both kinds', behindSidecar + plain, 'httpProtocolOptions', 'http/1.1'],
+		['envoy', 'grpc', 'of both kinds', behindSidecar + plain, 'http2ProtocolOptions', 'h2'],
+	];
+	test.each(byInstances)(
+		'%s to a port named %s with instances %s',
+		async (agent, name, _which, entries, kind, alpn) => {
+			const mesh = await TestMesh.start(service('reviews').replace('name: http', `name: ${name}`) + entries);
+			expect(spoken(mesh.open(sidecarNode({ agent })).cluster(REVIEWS)!)).toEqual([kind, alpn]);
+		},
+	);
+
+	test.each([
+		['name: http2-x', 'http2ProtocolOptions'],
+		['name: grpc-web', 'http2ProtocolOptions'],
+		['name: http-x', 'autoConfig'],
+		['name: admin', 'autoConfig'],
+		['name: tls-x', undefined],
+		['name: http, appProtocol: kubernetes.io/h2c', 'http2ProtocolOptions'],
+		['name: http, appProtocol: h2c', 'http2ProtocolOptions'],
+		['name: grpc, appProtocol: http', 'autoConfig'],
+		['name: http, appProtocol: tls', undefined],
+		['name: http, appProtocol: kubernetes.io/wss', undefined],
+	])('a port with %s', async (port, kind) => {
+		const mesh = await TestMesh.start(service('reviews').replace('name: http', port));
+		expect(spoken(mesh.open(sidecarNode()).cluster(REVIEWS)!)[0]).toBe(kind);
+	});
+
+	test.each([
+		['http', 'httpProtocolOptions', 'h2,http/1.1', 'envoy.filters.network.http_connection_manager'],
+		['http2', 'http2ProtocolOptions', 'h2,http/1.1', 'envoy.filters.network.http_connection_manager'],
+		['grpc', 'http2ProtocolOptions', 'h2,http/1.1', 'envoy.filters.network.http_connection_manager'],
+		['tcp', undefined, '', 'envoy.filters.network.tcp_proxy'],
+	] as const)('inbound, for a program that speaks %s', async (protocol, kind, alpn, filter) => {
+		const mesh = await TestMesh.start();
+		const sidecar = mesh.open(sidecarNode({ weft: { ports: [{ port: 9080, protocol }] } }));
+		expect(spoken(sidecar.cluster('inbound|9080||')!)[0]).toBe(kind);
+		const [chain] = sidecar.listener('inbound|9080')!.filterChains;
+		const tls = anyUnpack(chain!.transportSocket!.configType.value!, DownstreamTlsContextSchema)!;
+		expect(tls.commonTlsContext?.alpnProtocols.join()).toBe(alpn);
+		expect(chain!.filters.at(-1)!.name).toBe(filter);
 	});
 });
 

@@ -13,7 +13,7 @@ import {
 } from './compile/cluster.ts';
 import { compileEndpoints } from './compile/endpoint.ts';
 import { compileOutboundListener, compileOwnListeners } from './compile/listener.ts';
-import { type MeshService, meshService, portProtocol } from './compile/mesh-service.ts';
+import { type MeshService, meshService, portProtocol, programProtocol } from './compile/mesh-service.ts';
 import { BLACK_HOLE_CLUSTER, HTTP_PROXY_ROUTES, outboundName, PASSTHROUGH_CLUSTER } from './compile/names.ts';
 import { type OutboundProfile, outboundProfile, profileKey } from './compile/outbound-profile.ts';
 import {
@@ -153,8 +153,9 @@ export class MeshResources {
 			const name = outboundName(port.port, mesh.host);
 			names.add(name);
 			this.endpoints.set(ENDPOINT_TYPE, name, compileEndpoints(mesh, port, entries));
-			const cluster = compileOutboundCluster(mesh, port);
-			for (const { layer } of this.dialects) layer.set(CLUSTER_TYPE, name, cluster);
+			for (const { layer, dialect } of this.dialects) {
+				layer.set(CLUSTER_TYPE, name, compileOutboundCluster(mesh, port, dialect));
+			}
 			if (serviceChanged) for (const outbound of this.outbound.values()) this.compileListener(outbound, mesh, port);
 		}
 		if (serviceChanged) this.removePorts(key, names);
@@ -257,7 +258,8 @@ export class MeshResources {
 		}
 		if (passesThrough(weft)) layer.set(CLUSTER_TYPE, PASSTHROUGH_CLUSTER, compilePassthroughCluster());
 		for (const { port, protocol } of weft.ports) {
-			const cluster = compileInboundCluster(port, protocol, weft.networkNamespace ?? '', programAddress(weft));
+			const spoken = programProtocol(protocol);
+			const cluster = compileInboundCluster(port, spoken, weft.networkNamespace ?? '', programAddress(weft));
 			layer.set(CLUSTER_TYPE, cluster.name, cluster);
 		}
 		return layer;

@@ -10,6 +10,7 @@ import { WeftError } from '../std/errors.ts';
 import {
 	canonicalRevision,
 	canonicalService,
+	PROGRAM_PROTOCOLS,
 	type SidecarNodeMetadata,
 	type WeftNodeMetadata,
 } from '../xds/node-metadata.ts';
@@ -28,7 +29,7 @@ const path = z.string().min(1).max(1024).startsWith('/');
 const weftSchema = z.object({
 	instance: dnsSubdomain,
 	service: z.union([dnsSubdomain, z.literal('')]),
-	ports: z.array(z.object({ port: portSchema, protocol: z.enum(['http', 'tcp']) })).max(PORTS_MAX),
+	ports: z.array(z.object({ port: portSchema, protocol: z.enum(PROGRAM_PROTOCOLS) })).max(PORTS_MAX),
 	capture: z.enum(['transparent', 'loopback', 'explicit']),
 	address: ipv4,
 	inboundPorts: z.record(z.string().regex(/^\d{1,5}$/), portSchema).optional(),

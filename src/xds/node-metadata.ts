@@ -14,6 +14,15 @@ export type CaptureMode =
 /** `allow-any`: they go there, but never to loopback addresses of the machine, where sidecars and others listen. */
 export type OutboundPolicy = 'allow-any' | 'registry-only';
 
+/** What a program speaks on a port; `http` is HTTP/1.1, `http2` and `grpc` are HTTP/2 without TLS, by prior knowledge. */
+export const PROGRAM_PROTOCOLS = ['http', 'http2', 'grpc', 'tcp'] as const;
+export type ProgramProtocol = (typeof PROGRAM_PROTOCOLS)[number];
+
+export interface ProgramPort {
+	readonly port: number;
+	readonly protocol: ProgramProtocol;
+}
+
 export interface WorkloadHealthCheck {
 	readonly kind: 'http' | 'tcp';
 	/** For http. */
@@ -29,7 +38,7 @@ export interface WeftNodeMetadata {
 	/** Service that it is an instance of; empty for a client only. */
 	readonly service: string;
 	/** Ports that the program listens on. Empty for a client only. */
-	readonly ports: readonly { readonly port: number; readonly protocol: 'http' | 'tcp' }[];
+	readonly ports: readonly ProgramPort[];
 	readonly capture: CaptureMode;
 	/** Where the sidecar takes mesh traffic: an address of the host that other sidecars can reach. */
 	readonly address: string;

@@ -245,7 +245,7 @@ test(
 		const mesh = await authorityAt(join(data, 'ca'));
 		const got: Record<string, string> = { vault: '', decoy: '' };
 		const serve = async (name: string, serviceAccount: string) => {
-			const options = { ...(await certificateOf(mesh, serviceAccount)), ALPNProtocols: ['h2', 'http/1.1'] };
+			const options = { ...(await certificateOf(mesh, serviceAccount)), ALPNProtocols: ['http/1.1'] };
 			const server = createTlsServer(options, (socket) => {
 				socket.on('error', () => {});
 				socket.on('data', (bytes) => {

@@ -157,6 +157,20 @@ export function routes(knobs: RouteKnobs): Uint8Array {
 	);
 }
 
+export type Protocol = 'HTTP/1.1' | 'HTTP/2' | 'negotiated';
+
+const ALPN: Readonly<Record<Protocol, string[]>> = {
+	'HTTP/1.1': ['http/1.1'],
+	'HTTP/2': ['h2'],
+	negotiated: ['h2', 'http/1.1'],
+};
+const HTTP2 = { http2_protocol_options: { connection_keepalive: { interval: '15s', timeout: '10s' } } };
+const UPSTREAM_PROTOCOL: Readonly<Record<Protocol, JsonObject>> = {
+	'HTTP/1.1': { explicit_http_config: { http_protocol_options: {} } },
+	'HTTP/2': { explicit_http_config: HTTP2 },
+	negotiated: { auto_config: HTTP2 },
+};
+
 export interface ClusterKnobs {
 	readonly connectTimeoutMs: number;
 	readonly policy: 'LEAST_REQUEST' | 'ROUND_ROBIN';
@@ -164,8 +178,8 @@ export interface ClusterKnobs {
 	readonly requestsPerConnectionMax: number;
 	/** Connections, requests and requests that wait, each; null: any number. */
 	readonly limit: number | null;
-	/** What is spoken to its hosts. */
-	readonly protocol: 'HTTP/1.1' | 'HTTP/2';
+	/** What is spoken to its hosts; `negotiated`: what they choose by ALPN. */
+	readonly protocol: Protocol;
 	/** `HEALTH_PATH` is asked for that often; null: hosts are not checked. */
 	readonly healthCheckMs: number | null;
 }
@@ -181,7 +195,7 @@ export function outboundCluster(name: 'a' | 'b', serverAccount: string, knobs: C
 			sni: `outbound_.80_._.${name}`,
 			common_tls_context: {
 				tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
-				alpn_protocols: [knobs.protocol === 'HTTP/2' ? 'h2' : 'http/1.1'],
+				alpn_protocols: ALPN[knobs.protocol],
 				tls_certificate_sds_secret_configs: [{ name: 'default', ...SDS }],
 				combined_validation_context: {
 					default_validation_context: {
@@ -279,8 +293,7 @@ function common(name: string, knobs: ClusterKnobs): JsonObject {
 				...(knobs.requestsPerConnectionMax > 0
 					? { common_http_protocol_options: { max_requests_per_connection: knobs.requestsPerConnectionMax } }
 					: {}),
-				explicit_http_config:
-					knobs.protocol === 'HTTP/2' ? { http2_protocol_options: {} } : { http_protocol_options: {} },
+				...UPSTREAM_PROTOCOL[knobs.protocol],
 			},
 		},
 	};

@@ -77,7 +77,8 @@ export class Mesh {
 	) {
 		this.healthChecks = random.next() < 0.3;
 		this.tight = options.rough;
-		this.protocol = random.next() < 0.5 ? 'HTTP/1.1' : 'HTTP/2';
+		const draw = random.next();
+		this.protocol = draw < 0.2 ? 'HTTP/1.1' : draw < 0.4 ? 'HTTP/2' : 'negotiated';
 		this.management = new ManagementServer(network.clock, new SeededRandom(options.seed));
 		for (const account of [CALLER_ACCOUNT, PROGRAM_ACCOUNT]) {
 			this.identities.set(account, new SimulatedIdentity(this.identity(account)));
@@ -89,7 +90,7 @@ export class Mesh {
 		for (let index = 0; index < options.hosts; index++) {
 			const program: IpAddress = { kind: 'ip', host: '127.0.0.1', port: 9000 + index };
 			// Programs speak HTTP/1.1.
-			const plain = this.protocol === 'HTTP/1.1' && random.next() < 0.4;
+			const plain = this.protocol !== 'HTTP/2' && random.next() < 0.4;
 			const host: MeshHost = {
 				address: { kind: 'ip', host: `127.128.${index}.1`, port: 8080 },
 				program: new Program(`program-${index}`, network, random, ledger, program, !plain),

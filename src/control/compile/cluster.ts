@@ -11,13 +11,19 @@ import {
 	ClusterSchema,
 } from '../../generated/envoy/config/cluster/v3/cluster_pb.ts';
 import { type TransportSocket, TransportSocketSchema } from '../../generated/envoy/config/core/v3/base_pb.ts';
+import { Http2ProtocolOptionsSchema } from '../../generated/envoy/config/core/v3/protocol_pb.ts';
 import { RawBufferSchema } from '../../generated/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.ts';
 import {
 	SubjectAltNameMatcher_SanType,
 	TlsParameters_TlsProtocol,
 } from '../../generated/envoy/extensions/transport_sockets/tls/v3/common_pb.ts';
 import { UpstreamTlsContextSchema } from '../../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
-import { HttpProtocolOptionsSchema } from '../../generated/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts';
+import {
+	HttpProtocolOptions_AutoHttpConfigSchema as AutoHttpConfigSchema,
+	HttpProtocolOptions_ExplicitHttpConfigSchema as ExplicitHttpConfigSchema,
+	type HttpProtocolOptions,
+	HttpProtocolOptionsSchema,
+} from '../../generated/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts';
 import { IDENTITY_SECRET_NAME, ROOTS_SECRET_NAME } from '../../identity/identity.ts';
 import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE } from '../../xds/type-urls.ts';
@@ -30,17 +36,20 @@ import {
 	outboundServerName,
 	PASSTHROUGH_CLUSTER,
 } from './names.ts';
+import type { Dialect } from './route.ts';
 
 export const CONNECT_TIMEOUT_MS = 5000;
+const KEEP_ALIVE_MS = 15_000;
+const KEEP_ALIVE_TIMEOUT_MS = 10_000;
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 /** Limits come from policies, not from Envoy's small defaults (Istio's choice too). */
 const UNLIMITED = 0xffff_ffff;
 
-export function compileOutboundCluster(service: MeshService, port: ServicePort): EncodedResource {
+export function compileOutboundCluster(service: MeshService, port: ServicePort, dialect: Dialect): EncodedResource {
 	const name = outboundName(port.port, service.host);
-	const protocol = portProtocol(port);
+	const spoken = spokenToInstances(portProtocol(port), service, dialect);
 	const cluster = create(ClusterSchema, {
-		...common(name, protocol),
+		...common(name, spoken),
 		clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.EDS },
 		edsClusterConfig: { serviceName: name, edsConfig: adsSource() },
 		lbPolicy: Cluster_LbPolicy.LEAST_REQUEST,
@@ -53,7 +62,7 @@ export function compileOutboundCluster(service: MeshService, port: ServicePort):
 			{
 				name: 'tlsMode-istio',
 				match: { tlsMode: TLS_MODE_ISTIO },
-				transportSocket: mutualTls(service, port, protocol),
+				transportSocket: mutualTls(service, port, ALPN[spoken]),
 			},
 			{ name: 'tlsMode-disabled', match: {}, transportSocket: plainText() },
 		],
@@ -71,7 +80,7 @@ export function compileInboundCluster(
 	const name = inboundClusterName(port);
 	return encode(
 		create(ClusterSchema, {
-			...common(name, protocol),
+			...common(name, SPOKEN_TO_PROGRAM[protocol]),
 			clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.STATIC },
 			lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,
 			loadAssignment: {
@@ -109,14 +118,36 @@ export function compileBlackHoleCluster(): EncodedResource {
 export function compilePassthroughCluster(): EncodedResource {
 	return encode(
 		create(ClusterSchema, {
-			...common(PASSTHROUGH_CLUSTER, 'tcp'),
+			...common(PASSTHROUGH_CLUSTER, 'bytes'),
 			clusterDiscoveryType: { case: 'type', value: Cluster_DiscoveryType.ORIGINAL_DST },
 			lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED,
 		}),
 	);
 }
 
-function common(name: string, protocol: PortProtocol) {
+/** `negotiated`: HTTP/2 or HTTP/1.1, as the host chooses by ALPN; HTTP/1.1 where it has no TLS. */
+type Spoken = 'http1' | 'http2' | 'negotiated' | 'bytes';
+
+const SPOKEN_TO_PROGRAM: Readonly<Record<PortProtocol, Spoken>> = { http: 'http1', http2: 'http2', tcp: 'bytes' };
+const ALPN: Readonly<Record<Spoken, readonly string[]>> = {
+	http1: ['http/1.1'],
+	http2: ['h2'],
+	negotiated: ['h2', 'http/1.1'],
+	bytes: [],
+};
+
+/**
+ * Between sidecars it is HTTP/2, whatever the programs speak. An instance without a sidecar is spoken to as its program
+ * speaks: where that is HTTP/1.1, each host has to choose. Envoy lets hosts choose only when all of them have TLS, so
+ * there a service with any other instance is spoken to by HTTP/1.1.
+ */
+function spokenToInstances(protocol: PortProtocol, service: MeshService, dialect: Dialect): Spoken {
+	if (protocol !== 'http') return SPOKEN_TO_PROGRAM[protocol];
+	if (dialect === 'weft') return 'negotiated';
+	return service.mutualTls ? 'http2' : 'http1';
+}
+
+function common(name: string, spoken: Spoken) {
 	return {
 		name,
 		connectTimeout: duration(CONNECT_TIMEOUT_MS),
@@ -125,22 +156,36 @@ function common(name: string, protocol: PortProtocol) {
 				{ maxConnections: UNLIMITED, maxPendingRequests: UNLIMITED, maxRequests: UNLIMITED, maxRetries: UNLIMITED },
 			],
 		},
-		typedExtensionProtocolOptions: protocolOptions(protocol),
+		typedExtensionProtocolOptions: protocolOptions(spoken),
 	};
 }
 
-function protocolOptions(protocol: PortProtocol): Record<string, Any> {
-	if (protocol === 'tcp') return {};
-	const options = create(HttpProtocolOptionsSchema, {
-		upstreamProtocolOptions: {
-			case: 'explicitHttpConfig',
-			value: { protocolConfig: { case: 'httpProtocolOptions', value: {} } },
-		},
-	});
+function protocolOptions(spoken: Spoken): Record<string, Any> {
+	if (spoken === 'bytes') return {};
+	const options = create(HttpProtocolOptionsSchema, { upstreamProtocolOptions: upstreamProtocol(spoken) });
 	return { [HTTP_OPTIONS]: any(HttpProtocolOptionsSchema, options) };
 }
 
-function mutualTls(service: MeshService, port: ServicePort, protocol: PortProtocol): TransportSocket {
+function upstreamProtocol(spoken: Exclude<Spoken, 'bytes'>): HttpProtocolOptions['upstreamProtocolOptions'] {
+	if (spoken === 'http1') {
+		const value = create(ExplicitHttpConfigSchema, { protocolConfig: { case: 'httpProtocolOptions', value: {} } });
+		return { case: 'explicitHttpConfig', value };
+	}
+	const http2ProtocolOptions = create(Http2ProtocolOptionsSchema, {
+		// WebSockets go on as extended CONNECT.
+		allowConnect: true,
+		// One connection is all there is to a host: where it went silently, new requests must not go on waiting on it.
+		connectionKeepalive: { interval: duration(KEEP_ALIVE_MS), timeout: duration(KEEP_ALIVE_TIMEOUT_MS) },
+	});
+	if (spoken === 'negotiated')
+		return { case: 'autoConfig', value: create(AutoHttpConfigSchema, { http2ProtocolOptions }) };
+	const value = create(ExplicitHttpConfigSchema, {
+		protocolConfig: { case: 'http2ProtocolOptions', value: http2ProtocolOptions },
+	});
+	return { case: 'explicitHttpConfig', value };
+}
+
+function mutualTls(service: MeshService, port: ServicePort, alpn: readonly string[]): TransportSocket {
 	// Until an instance has said who it is, nobody can be one: a name that no certificate has.
 	const names = service.spiffeIds.length > 0 ? service.spiffeIds : ['spiffe://none'];
 	const context = create(UpstreamTlsContextSchema, {
@@ -150,7 +195,7 @@ function mutualTls(service: MeshService, port: ServicePort, protocol: PortProtoc
 				tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
 				tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
 			},
-			alpnProtocols: protocol === 'tcp' ? [] : ['http/1.1'],
+			alpnProtocols: [...alpn],
 			tlsCertificateSdsSecretConfigs: [sdsSecret(IDENTITY_SECRET_NAME)],
 			validationContextType: {
 				case: 'combinedValidationContext',

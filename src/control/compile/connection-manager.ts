@@ -17,6 +17,9 @@ import { inboundClusterName } from './names.ts';
 import type { Dialect } from './route.ts';
 import { FAULT_FILTER } from './route-filters.ts';
 
+/** Who calls, said by a weft sidecar to another (docs/architecture.md). */
+const PEER_HEADER = 'x-weft-peer';
+
 export type Reporter = 'source' | 'destination';
 
 export interface ConnectionManagerOptions {
@@ -39,6 +42,8 @@ export function httpConnectionManager({ dialect, reporter, statPrefix, routes }:
 		upgradeConfigs: [{ upgradeType: 'websocket' }],
 		// Programs speak as always; nginx's requests to its upstreams, for one, were HTTP/1.0 for twenty years.
 		httpProtocolOptions: { acceptHttp10: true },
+		// WebSockets come as extended CONNECT where it is HTTP/2: from other sidecars, and from some programs.
+		http2ProtocolOptions: { allowConnect: true },
 		// Long polls and event streams may be silent; the route's own timeouts are what users set.
 		streamIdleTimeout: duration(0),
 		// Programs see the path as it was sent, but in its one normal form, so that routes cannot be got round.
@@ -51,10 +56,12 @@ export function httpConnectionManager({ dialect, reporter, statPrefix, routes }:
 }
 
 /** Everything goes to the program. */
-export function inboundRoutes(port: number): RouteConfiguration {
+export function inboundRoutes(port: number, dialect: Dialect): RouteConfiguration {
 	const cluster = inboundClusterName(port);
 	return create(RouteConfigurationSchema, {
 		name: cluster,
+		// weft's own filter takes it away; Envoy has to be told.
+		requestHeadersToRemove: dialect === 'envoy' ? [PEER_HEADER] : [],
 		virtualHosts: [
 			{
 				name: `inbound|http|${port}`,

@@ -13,7 +13,7 @@ import {
 import { type Listener, ListenerSchema } from '../../generated/envoy/config/listener/v3/listener_pb.ts';
 import { OriginalDstSchema } from '../../generated/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.ts';
 import { TcpProxySchema } from '../../generated/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts';
-import { CAPTURE_PORT_DEFAULT, type WeftNodeMetadata } from '../../xds/node-metadata.ts';
+import { CAPTURE_PORT_DEFAULT, type ProgramProtocol, type WeftNodeMetadata } from '../../xds/node-metadata.ts';
 import { type EncodedResource, encodeResource } from '../../xds/resource-view.ts';
 import { LISTENER_TYPE, ROUTE_TYPE } from '../../xds/type-urls.ts';
 import { passesThrough, type SidecarNode } from '../sidecar-node.ts';
@@ -78,7 +78,7 @@ export function compileOwnListeners(mesh: MeshIdentity): EncodedResource[] {
 	for (const { port, protocol } of weft.ports) {
 		const address = socketAddress(weft.address, weft.inboundPorts?.[String(port)] ?? port);
 		const chain = inboundChain(port, protocol, dialect);
-		chain.transportSocket = requiredMutualTls(mesh.trustDomain, protocol === 'http');
+		chain.transportSocket = requiredMutualTls(mesh.trustDomain, protocol !== 'tcp');
 		const name = inboundListenerName(port);
 		listeners.push(
 			encode(
@@ -157,12 +157,19 @@ function httpProxyListener(host: string, port: number, dialect: Dialect): Encode
 	return encode(listener, [{ typeUrl: ROUTE_TYPE, name: HTTP_PROXY_ROUTES }]);
 }
 
-function inboundChain(port: number, protocol: 'http' | 'tcp', dialect: Dialect): FilterChain {
+function inboundChain(port: number, protocol: ProgramProtocol, dialect: Dialect): FilterChain {
 	const name = inboundListenerName(port);
 	const filters =
 		protocol === 'tcp'
 			? tcpFilters(dialect, 'destination', name, inboundClusterName(port))
-			: [httpConnectionManager({ dialect, reporter: 'destination', statPrefix: name, routes: inboundRoutes(port) })];
+			: [
+					httpConnectionManager({
+						dialect,
+						reporter: 'destination',
+						statPrefix: name,
+						routes: inboundRoutes(port, dialect),
+					}),
+				];
 	return create(FilterChainSchema, { filters });
 }
 

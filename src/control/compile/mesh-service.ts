@@ -2,6 +2,7 @@
 
 import type { ServicePort } from '../../config/service.ts';
 import { workloadSpiffeId } from '../../identity/spiffe.ts';
+import type { ProgramProtocol } from '../../xds/node-metadata.ts';
 import type { Service, WorkloadEntry } from '../mesh-kinds.ts';
 import { serviceHost } from './names.ts';
 
@@ -9,8 +10,11 @@ import { serviceHost } from './names.ts';
 export const TLS_MODE_LABEL = 'security.istio.io/tlsMode';
 export const TLS_MODE_ISTIO = 'istio';
 
-/** What the proxies do with the traffic of a port: read it as HTTP/1.1, or carry its bytes. */
-export type PortProtocol = 'http' | 'tcp';
+/**
+ * What the programs behind a port speak, and so what the proxies do with its traffic: HTTP/1.1 and HTTP/2 are read, of
+ * the rest the bytes are carried. Callers may use either version of HTTP.
+ */
+export type PortProtocol = 'http' | 'http2' | 'tcp';
 
 export interface MeshService {
 	readonly key: string;
@@ -22,6 +26,8 @@ export interface MeshService {
 	readonly ports: readonly ServicePort[];
 	/** SPIFFE IDs that an instance may have, sorted. */
 	readonly spiffeIds: readonly string[];
+	/** Every instance takes mutual TLS. */
+	readonly mutualTls: boolean;
 }
 
 /** `previous` is kept where no instance says otherwise, so that a service does not change while it has none. */
@@ -44,6 +50,7 @@ export function meshService(
 		address: service.spec.clusterIP,
 		ports: service.spec.ports,
 		spiffeIds: entries.length === 0 ? (previous?.spiffeIds ?? []) : spiffeIds.sort(),
+		mutualTls: entries.length === 0 ? (previous?.mutualTls ?? true) : entries.every(hasMutualTls),
 	};
 }
 
@@ -51,18 +58,24 @@ export function hasMutualTls(entry: WorkloadEntry): boolean {
 	return entry.spec.labels[TLS_MODE_LABEL] === TLS_MODE_ISTIO;
 }
 
-/** By `appProtocol`, else by the port's name up to its first dash (Istio's rule), else HTTP. */
+export function programProtocol(protocol: ProgramProtocol): PortProtocol {
+	return protocol === 'grpc' ? 'http2' : protocol;
+}
+
+/** By `appProtocol`, else by the port's name up to its first dash (Istio's rule), else HTTP/1.1. */
 export function portProtocol(port: ServicePort): PortProtocol {
 	const word = port.appProtocol ?? port.name?.split('-')[0] ?? 'http';
 	switch (word) {
-		// Sidecars speak HTTP/1.1 to each other: HTTP/2 of programs is carried as it is, inside mutual TLS.
 		case 'grpc':
+		case 'grpc-web':
 		case 'http2':
 		case 'h2c':
 		case 'kubernetes.io/h2c':
+			return 'http2';
 		case 'tcp':
 		case 'tls':
 		case 'https':
+		case 'kubernetes.io/wss':
 		case 'mongo':
 		case 'mysql':
 		case 'postgres':
