@@ -27,14 +27,13 @@ import type { TcpSessionFilterFactory } from '../proxy/network-filters/tcp-sessi
 import { RouteConfigs } from '../proxy/route/route-configs.ts';
 import { SecretManager } from '../proxy/tls/secret-manager.ts';
 import { typeRegistry } from '../proxy/type-registry.ts';
-import { assert } from '../std/assert.ts';
 import type { Clock } from '../std/clock.ts';
 import type { Random } from '../std/random.ts';
 import type { MetricRegistry } from '../telemetry/registry.ts';
 import { AdsClient } from '../xds/ads-client.ts';
 import type { AdsTransport } from '../xds/ads-transport.ts';
 import { FileDiscovery } from '../xds/file-discovery.ts';
-import type { GrpcAdsTransportOptions } from '../xds/grpc-ads-transport.ts';
+import { type GrpcAdsTarget, GrpcAdsTransport } from '../xds/grpc-ads-transport.ts';
 
 export interface ProxyOptions {
 	/** See `parseBootstrap`. */
@@ -42,8 +41,8 @@ export interface ProxyOptions {
 	readonly network: Network;
 	readonly random: Random;
 	readonly registry: MetricRegistry;
-	/** What carries the stream to the control plane. A bootstrap with `ads_config` needs it; see `loadAdsTransport`. */
-	readonly makeAdsTransport?: MakeAdsTransport | null;
+	/** What carries the stream to the control plane. Default: gRPC. */
+	readonly makeAdsTransport?: MakeAdsTransport;
 	/** Answers for the secrets `default` and `ROOTCA`. Default: they are asked for over SDS. */
 	readonly identity?: IdentitySource | null;
 	/** Where the last good state of the control plane is kept. Default: nowhere. */
@@ -79,16 +78,7 @@ export interface RunningProxy {
 	stop(): Promise<void>;
 }
 
-export type MakeAdsTransport = (options: GrpcAdsTransportOptions) => AdsTransport;
-
-/** Null: the bootstrap has no `ads_config`. A proxy of static configuration is spared the gRPC library, 13 MB. */
-export async function loadAdsTransport(bootstrap: Bootstrap): Promise<MakeAdsTransport | null> {
-	if (bootstrap.dynamicResources?.adsConfig === undefined) return null;
-	const { quietGrpc } = await import('../grpc/quiet.ts');
-	const { GrpcAdsTransport } = await import('../xds/grpc-ads-transport.ts');
-	quietGrpc();
-	return (options) => new GrpcAdsTransport(options);
-}
+export type MakeAdsTransport = (target: GrpcAdsTarget) => AdsTransport;
 
 /** @throws ConfigError for what is wrong in the bootstrap; WeftError when a static listener's address cannot be had */
 export function startProxy(options: ProxyOptions): RunningProxy {
@@ -131,11 +121,9 @@ class ComposedProxy implements RunningProxy {
 		for (const secret of bootstrap.staticResources?.secrets ?? []) this.secrets.addStatic(secret);
 		const ads = compileAdsConfig(bootstrap, this.secrets);
 		if (ads !== null) {
-			const { makeAdsTransport = null } = options;
-			assert(makeAdsTransport !== null, 'a bootstrap with ads_config comes with a transport');
 			this.adsCluster = ads.clusterName;
 			this.ads = new AdsClient({
-				transport: makeAdsTransport(ads.transport),
+				transport: options.makeAdsTransport?.(ads.target) ?? new GrpcAdsTransport({ ...ads.target, network, random }),
 				node: bootstrap.node ?? create(NodeSchema),
 				clock,
 				random,

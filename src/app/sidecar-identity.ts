@@ -2,15 +2,17 @@
 // certificates come from is the cluster that ADS goes over.
 
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { anyUnpack } from '@bufbuild/protobuf/wkt';
 import { z } from 'zod';
 import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
 import { UpstreamTlsContextSchema } from '../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
+import type { GrpcAddress } from '../grpc/connect-attempt.ts';
 import { GrpcCertificateClient } from '../identity/certificate-client.ts';
 import { IdentityAgent } from '../identity/identity-agent.ts';
 import { workloadSpiffeId } from '../identity/spiffe.ts';
-import type { Clock } from '../std/clock.ts';
+import type { Network } from '../net/network.ts';
 import { ConfigError, WeftError } from '../std/errors.ts';
 import type { Random } from '../std/random.ts';
 import { ROOTS_FILE, XDS_CLUSTER } from './run/sidecar-bootstrap.ts';
@@ -18,8 +20,7 @@ import type { SidecarOptions } from './sidecar.ts';
 
 /** Where a sidecar's control plane is, and how it is recognised. */
 export interface ControlPlaneTarget {
-	/** `127.0.0.1:15012` */
-	readonly address: string;
+	readonly address: GrpcAddress;
 	/** DNS name in its certificate. */
 	readonly serverName: string;
 }
@@ -45,7 +46,7 @@ export function startIdentity(options: SidecarOptions): Promise<IdentityAgent> {
 		const agent = identityAgentFor(bootstrap, {
 			stateDir,
 			joinToken,
-			clock: network.clock,
+			network,
 			random,
 			onFailed: (error) => failed(error),
 		});
@@ -61,7 +62,7 @@ interface IdentityAgentSurroundings {
 	readonly stateDir: string;
 	/** Null: there is none; what is on disk must do. */
 	readonly joinToken: string | null;
-	readonly clock: Clock;
+	readonly network: Network;
 	readonly random: Random;
 	readonly onFailed: (error: WeftError) => void;
 }
@@ -74,11 +75,14 @@ function identityAgentFor(bootstrap: Bootstrap, surroundings: IdentityAgentSurro
 		throw new ConfigError({ object: OBJECT, field, expected: 'a text, in the metadata of a sidecar of the mesh' });
 	}
 	const { NAMESPACE: namespace, SERVICE_ACCOUNT: serviceAccount, MESH_ID: trustDomain } = parsed.data;
-	const { stateDir, ...others } = surroundings;
+	const { stateDir, network, random, joinToken, onFailed } = surroundings;
 	return new IdentityAgent({
-		...others,
+		joinToken,
+		onFailed,
+		random,
+		clock: network.clock,
 		spiffeId: workloadSpiffeId({ trustDomain, namespace, serviceAccount }),
-		client: new GrpcCertificateClient(controlPlaneTarget(bootstrap)),
+		client: new GrpcCertificateClient({ ...controlPlaneTarget(bootstrap), network, random }),
 		rootsPem: readRoots(join(stateDir, ROOTS_FILE)),
 		file: join(stateDir, IDENTITY_FILE),
 	});
@@ -102,8 +106,9 @@ export function controlPlaneTarget(bootstrap: Bootstrap): ControlPlaneTarget {
 		throw new ConfigError({ object, field: 'transport_socket', expected: 'TLS with an sni' });
 	}
 	const name = address.value.address;
+	const port = address.value.portSpecifier.value;
 	return {
-		address: `${name.includes(':') ? `[${name}]` : name}:${address.value.portSpecifier.value}`,
+		address: isIP(name) === 0 ? { kind: 'name', name, port } : { kind: 'ip', host: name, port },
 		serverName: tls.sni,
 	};
 }

@@ -1,11 +1,11 @@
 // What a sidecar of the mesh tells its control plane besides ADS: its metrics, and whether its program
-// is healthy. Both go over one channel, made anew with each new certificate, so that a connection that
-// comes back always shows one that is good.
+// is healthy. Both go over one channel; a connection that comes back shows the certificate of the moment.
 
-import * as grpc from '@grpc/grpc-js';
 import type { Node } from '../generated/envoy/config/core/v3/base_pb.ts';
+import { GrpcChannel } from '../grpc/channel.ts';
+import { controlPlaneTls } from '../identity/control-plane-tls.ts';
 import type { IdentitySource, WorkloadIdentity } from '../net/identity-source.ts';
-import type { Network } from '../net/network.ts';
+import type { ClientTlsOptions, Network } from '../net/network.ts';
 import type { Random } from '../std/random.ts';
 import { MetricsStream } from '../telemetry/metrics-stream.ts';
 import type { MetricRegistry } from '../telemetry/registry.ts';
@@ -25,7 +25,7 @@ export interface SidecarReportsOptions {
 }
 
 interface Present {
-	readonly channel: grpc.Channel;
+	readonly channel: GrpcChannel;
 	readonly metrics: MetricsStream;
 	readonly health: HealthReporter | null;
 }
@@ -52,6 +52,10 @@ export function startReports(
 
 const KEEPALIVE_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
+/** A control plane that is back hears of the mesh soon. */
+const BACKOFF_MAX_MS = 10_000;
+/** For the ends of the streams to go out. */
+const CLOSE_GRACE_MS = 1000;
 
 export class SidecarReports {
 	private present: Present | null = null;
@@ -59,46 +63,41 @@ export class SidecarReports {
 
 	/** Starts with the first certificate. */
 	constructor(private readonly options: SidecarReportsOptions) {
-		this.unsubscribe = options.identity.subscribe((identity) => this.restart(identity));
+		this.unsubscribe = options.identity.subscribe(() => {
+			this.present ??= this.start();
+		});
 	}
 
 	stop(): void {
 		this.unsubscribe();
-		this.end();
+		const { present } = this;
+		this.present = null;
+		if (present === null) return;
+		present.metrics.stop();
+		present.health?.stop();
+		present.channel.close(CLOSE_GRACE_MS);
 	}
 
-	private restart(identity: WorkloadIdentity): void {
-		this.end();
-		const { target, node, registry, network, random, healthChecked } = this.options;
-		const channel = new grpc.Channel(
-			target.address,
-			grpc.credentials.createSsl(
-				Buffer.from(identity.rootsPem),
-				Buffer.from(identity.privateKeyPem),
-				Buffer.from(identity.certificateChainPem),
-			),
-			{
-				'grpc.ssl_target_name_override': target.serverName,
-				'grpc.default_authority': target.serverName,
-				'grpc.keepalive_time_ms': KEEPALIVE_MS,
-				'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
-				'grpc.enable_http_proxy': 0,
-				'grpc.use_local_subchannel_pool': 1,
-				'grpc.service_config_disable_resolution': 1,
-			},
-		);
-		this.present = {
+	private start(): Present {
+		const { target, identity, node, registry, network, random, healthChecked } = this.options;
+		const channel = new GrpcChannel({
+			network,
+			random,
+			addresses: [target.address],
+			tls: { current: () => presentTls(target, identity.current()) },
+			authority: target.serverName,
+			keepaliveMs: KEEPALIVE_MS,
+			keepaliveTimeoutMs: KEEPALIVE_TIMEOUT_MS,
+			backoff: { maxMs: BACKOFF_MAX_MS },
+		});
+		return {
 			channel,
 			metrics: new MetricsStream({ channel, node, registry, clock: network.clock, random }),
 			health: healthChecked ? new HealthReporter({ channel, node, network, random }) : null,
 		};
 	}
+}
 
-	private end(): void {
-		if (this.present === null) return;
-		this.present.metrics.stop();
-		this.present.health?.stop();
-		this.present.channel.close();
-		this.present = null;
-	}
+function presentTls(target: ControlPlaneTarget, identity: WorkloadIdentity | null): ClientTlsOptions | null {
+	return identity === null ? null : controlPlaneTls(target.serverName, identity.rootsPem, identity);
 }

@@ -15,7 +15,7 @@ import { typeRegistry } from '../proxy/type-registry.ts';
 import type { WeftError } from '../std/errors.ts';
 import type { Random } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
-import { loadAdsTransport, type MakeAdsTransport, type RunningProxy, startProxy } from './proxy.ts';
+import { type RunningProxy, startProxy } from './proxy.ts';
 import type { SidecarReports, startReports } from './sidecar-reports.ts';
 
 export interface SidecarOptions {
@@ -58,7 +58,7 @@ interface MeshParts {
 export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
 	const mesh = isMeshSidecar(options.bootstrap) ? await startMeshParts(options) : null;
 	try {
-		return new ComposedSidecar(options, mesh, await loadAdsTransport(options.bootstrap));
+		return new ComposedSidecar(options, mesh);
 	} catch (error) {
 		void mesh?.agent.stop();
 		throw error;
@@ -90,7 +90,6 @@ class ComposedSidecar implements Sidecar {
 	constructor(
 		private readonly options: SidecarOptions,
 		mesh: MeshParts | null,
-		makeAdsTransport: MakeAdsTransport | null,
 	) {
 		const { bootstrap, network, random, stateDir, drainTimeMs } = options;
 		const registry = new MetricRegistry();
@@ -101,7 +100,6 @@ class ComposedSidecar implements Sidecar {
 			network,
 			random,
 			registry,
-			makeAdsTransport,
 			identity: this.agent,
 			stateDir,
 			drainTimeMs,

@@ -4,7 +4,7 @@ import { readFileSync, writeSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ExitError } from '../app/exit-error.ts';
 import { InertNetwork } from '../app/inert-network.ts';
-import { loadAdsTransport, startProxy } from '../app/proxy.ts';
+import { startProxy } from '../app/proxy.ts';
 import { type FromSidecar, SUPERVISION_DESCRIPTOR, WordReader } from '../app/run/supervision-line.ts';
 import { type Sidecar, startSidecar } from '../app/sidecar.ts';
 import { releaseStartupMemory } from '../app/startup-memory.ts';
@@ -82,9 +82,8 @@ export function register(program: Command): void {
 async function validate(flags: Flags): Promise<number> {
 	const bootstrap = readBootstrap(flags);
 	const network = new InertNetwork(new TimerWheel());
-	const makeAdsTransport = await loadAdsTransport(bootstrap);
 	const registry = new MetricRegistry();
-	const proxy = startProxy({ bootstrap, network, random: systemRandom, registry, makeAdsTransport });
+	const proxy = startProxy({ bootstrap, network, random: systemRandom, registry });
 	await proxy.stop();
 	process.stdout.write(`configuration '${flags.configPath ?? '--config-yaml'}' OK\n`);
 	return 0;

@@ -48,6 +48,8 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 		super(transport, options, 'upstream', [[Setting.enablePush, 0]]);
 		this.requestsMax = options.requestsMax ?? 0;
 		this.streamsBeforeSettingsMax = options.streamsBeforeSettingsMax ?? STREAMS_BEFORE_SETTINGS_MAX;
+		// Then the server's SETTINGS make it available.
+		this.full = this.streamsBeforeSettingsMax === 0;
 	}
 
 	get available(): boolean {

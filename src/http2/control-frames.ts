@@ -182,7 +182,8 @@ export abstract class ControlFrames extends StreamTable {
 	/** The stream is off the connection. */
 	protected onPeerReset(stream: Http2Stream, code: number): void {
 		const refused = code === ErrorCode.refusedStream;
-		const error = new Http2Error('http2_stream_reset', `reset by the peer: ${errorName(code)}`, this.origin, refused);
+		const message = `reset by the peer: ${errorName(code)}`;
+		const error = new Http2Error('http2_stream_reset', message, this.origin, refused, code);
 		stream.lose(refused ? 'refused' : 'cancelled', error);
 	}
 

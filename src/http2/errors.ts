@@ -46,7 +46,14 @@ export type Http2ErrorCode =
 export class Http2Error extends WeftError {
 	declare readonly code: Http2ErrorCode;
 
-	constructor(code: Http2ErrorCode, message: string, origin: ErrorOrigin, retrySafe = false) {
+	constructor(
+		code: Http2ErrorCode,
+		message: string,
+		origin: ErrorOrigin,
+		retrySafe = false,
+		/** Of `http2_stream_reset`: the code that the peer gave (RFC 9113 §7); otherwise -1. */
+		readonly resetCode = -1,
+	) {
 		super(code, message, { origin, retrySafe });
 		this.name = 'Http2Error';
 	}

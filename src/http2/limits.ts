@@ -111,6 +111,9 @@ export interface Http2ServerOptions extends Http2Options {
 export interface Http2ClientOptions extends Http2Options {
 	/** The connection takes no more streams after this many. Default 0: no bound. */
 	readonly requestsMax?: number;
-	/** Streams that may begin before the server has said how many it takes. Default `STREAMS_BEFORE_SETTINGS_MAX`. */
+	/**
+	 * Streams that may begin before the server has said how many it takes. Default `STREAMS_BEFORE_SETTINGS_MAX`.
+	 * 0: `onAvailable` tells of the server's SETTINGS.
+	 */
 	readonly streamsBeforeSettingsMax?: number;
 }

@@ -13,9 +13,12 @@ import {
 	IstioCertificateResponseSchema,
 } from '../generated/istio/v1/auth/ca_pb.ts';
 import { OptionalClientCertificateCredentials } from '../grpc/server-credentials.ts';
+import { BunNetwork } from '../net/bun-network.ts';
+import type { IpAddress } from '../net/network.ts';
 import { VirtualClock } from '../std/clock.ts';
+import { systemRandom } from '../std/random.ts';
 import { CertificateAuthority, CONTROL_PLANE_NAME } from './certificate-authority.ts';
-import { CREATE_CERTIFICATE_PATH, GrpcCertificateClient } from './certificate-client.ts';
+import { GrpcCertificateClient } from './certificate-client.ts';
 import type { WorkloadName } from './spiffe.ts';
 import { checkedIdentity, makeSigningKey } from './workload-certificate.ts';
 
@@ -27,7 +30,8 @@ const directory = mkdtempSync(join(tmpdir(), 'weft-ca-client-'));
 const clock = new VirtualClock(Date.now());
 const server = new grpc.Server();
 let authority: CertificateAuthority;
-let address: string;
+let address: IpAddress;
+const common = { network: new BunNetwork(), random: systemRandom };
 let handler: (call: Call, answer: Answer) => void;
 
 beforeAll(async () => {
@@ -36,7 +40,7 @@ beforeAll(async () => {
 	server.addService(
 		{
 			CreateCertificate: {
-				path: CREATE_CERTIFICATE_PATH,
+				path: '/istio.v1.auth.IstioCertificateService/CreateCertificate',
 				requestStream: false,
 				responseStream: false,
 				requestSerialize: (value: IstioCertificateRequest) =>
@@ -53,7 +57,7 @@ beforeAll(async () => {
 	const port = await new Promise<number>((resolve, reject) => {
 		server.bindAsync('127.0.0.1:0', credentials, (error, bound) => (error === null ? resolve(bound) : reject(error)));
 	});
-	address = `127.0.0.1:${port}`;
+	address = { kind: 'ip', host: '127.0.0.1', port };
 });
 
 afterAll(() => {
@@ -80,7 +84,7 @@ test('joins with the token as bearer, then renews over mutual TLS', async () => 
 		});
 		void sign(call, answer);
 	};
-	const client = new GrpcCertificateClient({ address, serverName: CONTROL_PLANE_NAME });
+	const client = new GrpcCertificateClient({ ...common, address, serverName: CONTROL_PLANE_NAME });
 	const { csrPem, privateKeyPem } = await makeSigningKey();
 	const rootsPem = authority.rootsPem;
 	const chainPem = await client.createCertificate(csrPem, 3_600_000, { kind: 'token', token: 'abc', rootsPem });
@@ -94,7 +98,7 @@ test('joins with the token as bearer, then renews over mutual TLS', async () => 
 });
 
 test('says whether it is worth trying again', async () => {
-	const client = new GrpcCertificateClient({ address, serverName: CONTROL_PLANE_NAME });
+	const client = new GrpcCertificateClient({ ...common, address, serverName: CONTROL_PLANE_NAME });
 	const credential = { kind: 'token', token: 'x', rootsPem: authority.rootsPem } as const;
 	handler = (_call, answer) => answer({ code: grpc.status.UNAUTHENTICATED, details: 'token is used' });
 	await expect(client.createCertificate('csr', 1000, credential)).rejects.toMatchObject({
@@ -112,17 +116,22 @@ test('sends no token to a server whose certificate is of another root, or has an
 		answer({ code: grpc.status.INTERNAL });
 	};
 	const other = await CertificateAuthority.open({ directory: join(directory, 'other'), clock });
-	const client = new GrpcCertificateClient({ address, serverName: CONTROL_PLANE_NAME, timeoutMs: 2000 });
+	const client = new GrpcCertificateClient({ ...common, address, serverName: CONTROL_PLANE_NAME, timeoutMs: 2000 });
 	const stranger = { kind: 'token', token: 'secret', rootsPem: other.rootsPem } as const;
 	await expect(client.createCertificate('csr', 1000, stranger)).rejects.toMatchObject({ code: 'ca_unavailable' });
-	const misnamed = new GrpcCertificateClient({ address, serverName: 'other.example', timeoutMs: 2000 });
+	const misnamed = new GrpcCertificateClient({ ...common, address, serverName: 'other.example', timeoutMs: 2000 });
 	const credential = { kind: 'token', token: 'secret', rootsPem: authority.rootsPem } as const;
 	await expect(misnamed.createCertificate('csr', 1000, credential)).rejects.toMatchObject({ code: 'ca_unavailable' });
 	expect(called).toBe(false);
 });
 
 test('says that nobody is there', async () => {
-	const client = new GrpcCertificateClient({ address: '127.0.0.1:1', serverName: 'x', timeoutMs: 2000 });
+	const client = new GrpcCertificateClient({
+		...common,
+		address: { kind: 'ip', host: '127.0.0.1', port: 1 },
+		serverName: 'x',
+		timeoutMs: 2000,
+	});
 	const credential = { kind: 'token', token: 'x', rootsPem: authority.rootsPem } as const;
 	await expect(client.createCertificate('csr', 1000, credential)).rejects.toMatchObject({
 		code: 'ca_unavailable',

@@ -14,8 +14,10 @@ import {
 	ApiConfigSource_ApiType as ApiType,
 } from '../generated/envoy/config/core/v3/config_source_pb.ts';
 import { HttpProtocolOptionsSchema } from '../generated/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts';
-import { ConfigError } from '../std/errors.ts';
-import type { GrpcAdsTransportOptions } from '../xds/grpc-ads-transport.ts';
+import { addBinaryMetadata, addMetadata } from '../grpc/metadata.ts';
+import type { HeaderList } from '../http/headers.ts';
+import { ConfigError, WeftError } from '../std/errors.ts';
+import type { GrpcAdsTarget } from '../xds/grpc-ads-transport.ts';
 import { CLUSTER_FIELDS } from './cluster/cluster-fields.ts';
 import { compileAssignment } from './cluster/endpoint-specs.ts';
 import { TransportSockets } from './cluster/transport-sockets.ts';
@@ -26,7 +28,7 @@ import type { SecretManager } from './tls/secret-manager.ts';
 export interface AdsConfig {
 	/** The static cluster that the stream goes to. It is not one that routes can use. */
 	readonly clusterName: string;
-	readonly transport: GrpcAdsTransportOptions;
+	readonly target: GrpcAdsTarget;
 	readonly nodeOnFirstMessageOnly: boolean;
 }
 
@@ -81,7 +83,7 @@ export function compileAdsConfig(bootstrap: Bootstrap, secrets: SecretManager): 
 	}
 	return {
 		clusterName,
-		transport: { ...transportTo(cluster, secrets), authority, metadata: () => metadata },
+		target: { ...transportTo(cluster, secrets), authority, metadata },
 		nodeOnFirstMessageOnly: config.setNodeOnFirstMessageOnly,
 	};
 }
@@ -92,16 +94,27 @@ function grpcTarget(config: ApiConfigSource) {
 	if (config.grpcServices.length !== 1 || service?.targetSpecifier.case !== 'envoyGrpc') {
 		throw new ConfigError({ object: OBJECT, field, expected: 'exactly one, with envoy_grpc' });
 	}
-	const metadata: Record<string, string> = {};
-	for (const { key, value } of service.initialMetadata) metadata[key.toLowerCase()] = value;
+	const metadata: HeaderList = [];
+	for (const [index, { key, value }] of service.initialMetadata.entries()) {
+		addInitialMetadata(metadata, key.toLowerCase(), value, `${field}[0].initial_metadata[${index}]`);
+	}
 	const { clusterName, authority } = service.targetSpecifier.value;
 	return { clusterName, authority, metadata };
 }
 
-function transportTo(
-	cluster: Cluster,
-	secrets: SecretManager,
-): Omit<GrpcAdsTransportOptions, 'authority' | 'metadata'> {
+/** As elsewhere in gRPC, a value whose name ends in `-bin` is written in base64. */
+function addInitialMetadata(metadata: HeaderList, name: string, value: string, field: string): void {
+	try {
+		if (!name.endsWith('-bin')) addMetadata(metadata, name, value);
+		else addBinaryMetadata(metadata, name, Buffer.from(value, 'base64'));
+	} catch (error) {
+		if (!(error instanceof WeftError)) throw error;
+		const expected = 'a name of a-z, 0-9, "-", "_", "." that gRPC does not use itself, and printable ASCII';
+		throw new ConfigError({ object: OBJECT, field, found: JSON.stringify(name), expected });
+	}
+}
+
+function transportTo(cluster: Cluster, secrets: SecretManager): Omit<GrpcAdsTarget, 'authority' | 'metadata'> {
 	const object = `cluster ${JSON.stringify(cluster.name)}`;
 	checkHttp2(cluster, object);
 	const type = cluster.clusterDiscoveryType.value ?? DiscoveryType.STATIC;
@@ -122,25 +135,13 @@ function transportTo(
 		throw new ConfigError({ object, field: 'load_assignment', found, expected: 'exactly one for the control plane' });
 	}
 	const { address, metadata } = endpoints[0]!;
-	const keepalive = keepaliveOf(cluster);
+	const connectTimeoutMs = durationMs(cluster.connectTimeout);
 	return {
-		target: targetOf(address),
+		addresses: [address],
 		tls: new TransportSockets(cluster, secrets).forEndpoint(metadata),
-		...keepalive,
+		...(connectTimeoutMs === null ? {} : { connectTimeoutMs }),
+		...keepaliveOf(cluster),
 	};
-}
-
-function targetOf(address: ReturnType<typeof compileAssignment>['endpoints'][0]['address']): string {
-	switch (address.kind) {
-		case 'pipe':
-			return `unix:${address.path}`;
-		case 'name':
-			return `dns:${address.name}:${address.port}`;
-		case 'ip':
-			return address.host.includes(':')
-				? `ipv6:[${address.host}]:${address.port}`
-				: `ipv4:${address.host}:${address.port}`;
-	}
 }
 
 /** The cluster is never made, so its own compilation does not look at these. */

@@ -1,9 +1,11 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import { create } from '@bufbuild/protobuf';
-import { Client, credentials, Server, ServerCredentials, type ServerReadableStream, status } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServerReadableStream, status } from '@grpc/grpc-js';
 import { NodeSchema } from '../generated/envoy/config/core/v3/base_pb.ts';
 import { MetricsService, type StreamMetricsMessage } from '../generated/envoy/service/metrics/v3/metrics_service_pb.ts';
+import { GrpcChannel } from '../grpc/channel.ts';
 import { serviceDefinition } from '../grpc/protobuf-methods.ts';
+import { BunNetwork } from '../net/bun-network.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { SeededRandom } from '../std/random.ts';
 import { MetricsStream } from './metrics-stream.ts';
@@ -59,12 +61,17 @@ afterEach(() => {
 
 async function start() {
 	const [sink, port] = await Sink.start();
-	const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+	const channel = new GrpcChannel({
+		network: new BunNetwork(),
+		random: new SeededRandom(1),
+		addresses: [{ kind: 'ip', host: '127.0.0.1', port }],
+		tls: null,
+	});
 	const clock = new VirtualClock();
 	const registry = new MetricRegistry();
 	const node = create(NodeSchema, { id: 'sidecar~x' });
 	const stream = new MetricsStream({
-		channel: client.getChannel(),
+		channel,
 		node,
 		registry,
 		clock,
@@ -72,7 +79,7 @@ async function start() {
 	});
 	cleanups.push(
 		() => sink.server.forceShutdown(),
-		() => client.close(),
+		() => channel.close(),
 		() => stream.stop(),
 	);
 	return { sink, clock, registry, stream };

@@ -7,8 +7,7 @@
 //      ▲                                                     │
 //      └─────────────────────────────────────────────────────┘
 
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { Client, type ClientWritableStream, credentials } from '@grpc/grpc-js';
+import { create } from '@bufbuild/protobuf';
 import type { Node } from '../generated/envoy/config/core/v3/base_pb.ts';
 import {
 	MetricsService,
@@ -16,9 +15,12 @@ import {
 	StreamMetricsMessage_IdentifierSchema,
 	StreamMetricsMessageSchema,
 	type StreamMetricsResponse,
-	StreamMetricsResponseSchema,
 } from '../generated/envoy/service/metrics/v3/metrics_service_pb.ts';
 import type { MetricFamily } from '../generated/io/prometheus/client/metrics_pb.ts';
+import { GrpcCall } from '../grpc/call.ts';
+import { formatStatus } from '../grpc/call-status.ts';
+import type { GrpcChannel } from '../grpc/channel.ts';
+import { clientMethod } from '../grpc/client-methods.ts';
 import type { Clock, Timer } from '../std/clock.ts';
 import { Logger } from '../std/log.ts';
 import type { Random } from '../std/random.ts';
@@ -28,7 +30,7 @@ import { type Family, Histogram, type Instrument, type MetricRegistry, type Seri
 
 export interface MetricsStreamOptions {
 	/** The channel to the control plane; not closed by the stream. */
-	readonly channel: ReturnType<Client['getChannel']>;
+	readonly channel: GrpcChannel;
 	/** Goes first on each stream. */
 	readonly node: Node;
 	readonly registry: MetricRegistry;
@@ -40,13 +42,15 @@ export interface MetricsStreamOptions {
 	readonly prefix?: string;
 }
 
-const PATH = `/${MetricsService.typeName}/${MetricsService.method.streamMetrics.name}`;
+const METHOD = clientMethod(MetricsService.method.streamMetrics);
 const BACKOFF_MIN_MS = 1000;
 const BACKOFF_MAX_MS = 30_000;
 /** A stream that lasted so long was a good one: the next backoff begins anew. */
 const GOOD_STREAM_MS = 10_000;
 /** Keeps a message well below gRPC's usual limit of 4 MiB. */
 const SERIES_PER_MESSAGE_MAX = 1000;
+
+type MetricsCall = GrpcCall<StreamMetricsMessage, StreamMetricsResponse>;
 
 interface PendingSeries {
 	readonly family: Family;
@@ -55,11 +59,10 @@ interface PendingSeries {
 
 export class MetricsStream {
 	private readonly log = new Logger('metrics');
-	private readonly client: Client;
 	private readonly timer: Timer;
 	private readonly intervalMs: number;
 	private readonly prefix: string;
-	private call: ClientWritableStream<StreamMetricsMessage> | null = null;
+	private call: MetricsCall | null = null;
 	/** What the peer has of each series, by the value that moves whenever it changes. */
 	private sent = new WeakMap<Instrument, number>();
 	/** Changed, and not sent yet. */
@@ -74,7 +77,6 @@ export class MetricsStream {
 	constructor(private readonly options: MetricsStreamOptions) {
 		this.intervalMs = options.intervalMs ?? 1000;
 		this.prefix = options.prefix ?? ISTIO_METRIC_PREFIX;
-		this.client = new Client('metrics', credentials.createInsecure(), { channelOverride: options.channel });
 		this.timer = options.clock.after(0, () => this.tick());
 	}
 
@@ -100,17 +102,20 @@ export class MetricsStream {
 		this.sent = new WeakMap();
 		this.identified = false;
 		this.streamStartMs = this.options.clock.nowMs();
-		const call: ClientWritableStream<StreamMetricsMessage> = this.client.makeClientStreamRequest<
-			StreamMetricsMessage,
-			StreamMetricsResponse
-		>(
-			PATH,
-			(message) => Buffer.from(toBinary(StreamMetricsMessageSchema, message)),
-			(bytes) => fromBinary(StreamMetricsResponseSchema, bytes),
-			(error) => this.onStreamEnd(call, error?.message ?? 'ended by the server'),
+		const call: MetricsCall = new GrpcCall(
+			this.options.channel,
+			METHOD,
+			{},
+			{
+				onMessage: () => {},
+				onDrain: () => {
+					if (call !== this.call) return;
+					this.writing = false;
+					this.writeNext();
+				},
+				onEnd: (status) => this.onStreamEnd(call, formatStatus(status)),
+			},
 		);
-		// The callback above tells of every end; without a listener the emitter would throw.
-		call.on('error', () => {});
 		this.call = call;
 	}
 
@@ -125,20 +130,18 @@ export class MetricsStream {
 	}
 
 	private writeNext(): void {
-		const call = this.call;
-		if (call === null || this.writing) return;
-		if (this.pending.length === 0 && this.identified) return;
+		const { call } = this;
+		if (call === null) return;
+		while (!this.writing && (this.pending.length > 0 || !this.identified)) this.write(call);
+	}
+
+	private write(call: MetricsCall): void {
 		const message = create(StreamMetricsMessageSchema, { envoyMetrics: this.takeFamilies() });
 		if (!this.identified) {
 			this.identified = true;
 			message.identifier = create(StreamMetricsMessage_IdentifierSchema, { node: this.options.node });
 		}
-		this.writing = true;
-		call.write(message, () => {
-			if (call !== this.call) return;
-			this.writing = false;
-			this.writeNext();
-		});
+		this.writing = !call.send(message);
 	}
 
 	private takeFamilies(): MetricFamily[] {
@@ -160,7 +163,7 @@ export class MetricsStream {
 		return families;
 	}
 
-	private onStreamEnd(call: ClientWritableStream<StreamMetricsMessage>, reason: string): void {
+	private onStreamEnd(call: MetricsCall, reason: string): void {
 		if (call !== this.call || this.stopped) return;
 		this.call = null;
 		this.writing = false;

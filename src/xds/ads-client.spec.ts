@@ -7,6 +7,8 @@ import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { NodeSchema } from '../generated/envoy/config/core/v3/base_pb.ts';
 import { DeltaDiscoveryResponseSchema } from '../generated/envoy/service/discovery/v3/discovery_pb.ts';
+import { BunNetwork } from '../net/bun-network.ts';
+import type { Address } from '../net/network.ts';
 import { TestAuthority } from '../net/testing-certificates.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { SeededRandom } from '../std/random.ts';
@@ -31,12 +33,19 @@ async function startServer(options: ConstructorParameters<typeof FakeManagementS
 }
 
 function startClient(
-	target: string,
+	target: Address,
 	options: { stateDirectory?: string; transport?: Partial<GrpcAdsTransportOptions> } = {},
 ) {
 	const clock = new VirtualClock();
 	const client = new AdsClient({
-		transport: new GrpcAdsTransport({ target, authority: '', tls: null, ...options.transport }),
+		transport: new GrpcAdsTransport({
+			addresses: [target],
+			authority: '',
+			tls: null,
+			network: new BunNetwork(),
+			random: new SeededRandom(1),
+			...options.transport,
+		}),
 		node: create(NodeSchema, { id: 'sidecar~127.0.0.1~a~b', cluster: 'c' }),
 		clock,
 		random: new SeededRandom(1),
@@ -199,7 +208,7 @@ describe('the delta ADS client', () => {
 	});
 
 	test('pauses grow between attempts that fail', async () => {
-		const { client, clock } = startClient('ipv4:127.0.0.1:1');
+		const { client, clock } = startClient({ kind: 'ip', host: '127.0.0.1', port: 1 });
 		client.start();
 		const pauses: number[] = [];
 		for (let attempt = 0; attempt < 9; attempt++) {
@@ -327,7 +336,10 @@ describe('TLS to the control plane', () => {
 	});
 
 	test('without a secret nothing is sent, and it is tried again', async () => {
-		const { client } = startClient('ipv4:127.0.0.1:1', { transport: { tls: { current: () => null } } });
+		const { client } = startClient(
+			{ kind: 'ip', host: '127.0.0.1', port: 1 },
+			{ transport: { tls: { current: () => null } } },
+		);
 		client.start();
 		await waitFor(() => client.status().state === 'backing_off');
 		expect(client.status().lastError).toContain('TLS secret');

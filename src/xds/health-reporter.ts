@@ -8,9 +8,8 @@
 // An endpoint is unhealthy after as many failures in a row as the specifier says, healthy after as
 // many passes; until the first verdict it is unknown, and not reported.
 
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create } from '@bufbuild/protobuf';
 import type { Duration } from '@bufbuild/protobuf/wkt';
-import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
 import type { Address as AddressMessage } from '../generated/envoy/config/core/v3/address_pb.ts';
 import type { Node } from '../generated/envoy/config/core/v3/base_pb.ts';
 import { type HealthCheck, HealthStatus } from '../generated/envoy/config/core/v3/health_check_pb.ts';
@@ -20,9 +19,12 @@ import {
 	type HealthCheckRequestOrEndpointHealthResponse,
 	HealthCheckRequestOrEndpointHealthResponseSchema,
 	type HealthCheckSpecifier,
-	HealthCheckSpecifierSchema,
 	HealthDiscoveryService,
 } from '../generated/envoy/service/health/v3/hds_pb.ts';
+import { GrpcCall } from '../grpc/call.ts';
+import { formatStatus } from '../grpc/call-status.ts';
+import type { GrpcChannel } from '../grpc/channel.ts';
+import { clientMethod } from '../grpc/client-methods.ts';
 import { type Address, formatAddress, type Network } from '../net/network.ts';
 import type { Timer } from '../std/clock.ts';
 import { Logger } from '../std/log.ts';
@@ -31,7 +33,7 @@ import { type Probe, type ProbeKind, probe } from './health-probe.ts';
 
 const log = new Logger('health');
 
-const PATH = `/${HealthDiscoveryService.typeName}/${HealthDiscoveryService.method.streamHealthCheck.name}`;
+const METHOD = clientMethod(HealthDiscoveryService.method.streamHealthCheck);
 const BACKOFF_MIN_MS = 1000;
 const BACKOFF_MAX_MS = 30_000;
 const GOOD_STREAM_MS = 10_000;
@@ -43,7 +45,7 @@ const TIMEOUT_MS_DEFAULT = 1000;
 
 export interface HealthReporterOptions {
 	/** The channel to the control plane; not closed by the reporter. */
-	readonly channel: ReturnType<Client['getChannel']>;
+	readonly channel: GrpcChannel;
 	/** Goes first on each stream; its metadata says what is to be checked. */
 	readonly node: Node;
 	/** Checks are made through it, and its clock paces them. */
@@ -53,10 +55,9 @@ export interface HealthReporterOptions {
 	readonly onVerdict?: (address: string, healthy: boolean, failure: string | null) => void;
 }
 
-type HealthCall = ClientDuplexStream<HealthCheckRequestOrEndpointHealthResponse, HealthCheckSpecifier>;
+type HealthCall = GrpcCall<HealthCheckRequestOrEndpointHealthResponse, HealthCheckSpecifier>;
 
 export class HealthReporter {
-	private readonly client: Client;
 	private readonly retry: Timer;
 	private readonly report: Timer;
 	private checks: EndpointCheck[] = [];
@@ -68,7 +69,6 @@ export class HealthReporter {
 
 	/** Starts at once. */
 	constructor(private readonly options: HealthReporterOptions) {
-		this.client = new Client('health', credentials.createInsecure(), { channelOverride: options.channel });
 		const { clock } = options.network;
 		this.report = clock.after(0, () => this.sendReport());
 		this.report.cancel();
@@ -87,18 +87,19 @@ export class HealthReporter {
 	private open(): void {
 		if (this.stopped) return;
 		this.openedAtMs = this.options.network.clock.nowMs();
-		const call: HealthCall = this.client.makeBidiStreamRequest(
-			PATH,
-			(message) => Buffer.from(toBinary(HealthCheckRequestOrEndpointHealthResponseSchema, message)),
-			(bytes) => fromBinary(HealthCheckSpecifierSchema, bytes),
+		const call: HealthCall = new GrpcCall(
+			this.options.channel,
+			METHOD,
+			{},
+			{
+				onMessage: (specifier) => {
+					if (call === this.call) this.onSpecifier(specifier);
+				},
+				onEnd: (status) => this.onEnd(call, formatStatus(status)),
+			},
 		);
 		this.call = call;
-		call.on('data', (specifier) => {
-			if (call === this.call) this.onSpecifier(specifier);
-		});
-		call.on('error', (error) => this.onEnd(call, error.message));
-		call.on('end', () => this.onEnd(call, 'ended by the control plane'));
-		call.write(
+		call.send(
 			create(HealthCheckRequestOrEndpointHealthResponseSchema, {
 				requestType: {
 					case: 'healthCheckRequest',
@@ -184,7 +185,7 @@ export class HealthReporter {
 				},
 			],
 		}));
-		this.call.write(
+		this.call.send(
 			create(HealthCheckRequestOrEndpointHealthResponseSchema, {
 				requestType: { case: 'endpointHealthResponse', value: { clusterEndpointsHealth } },
 			}),

@@ -10,6 +10,7 @@ import {
 	DeltaDiscoveryResponseSchema,
 } from '../generated/envoy/service/discovery/v3/discovery_pb.ts';
 import { serviceDefinition } from '../grpc/protobuf-methods.ts';
+import type { Address } from '../net/network.ts';
 
 type Call = grpc.ServerDuplexStream<DeltaDiscoveryRequest, DeltaDiscoveryResponse>;
 
@@ -47,8 +48,8 @@ export class FakeManagementServer {
 		this.server = null;
 	}
 
-	get target(): string {
-		return `ipv4:127.0.0.1:${this.port}`;
+	get target(): Address {
+		return { kind: 'ip', host: '127.0.0.1', port: this.port };
 	}
 
 	/** The next request, of any stream. */

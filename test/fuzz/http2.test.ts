@@ -1,14 +1,15 @@
-// The fuzz targets of HTTP/2, each for a few seconds, and our header blocks read by Python's hpack.
+// The fuzz targets of HTTP/2 and gRPC, each for a few seconds, and our header blocks read by Python's hpack.
 
 import { describe, expect, test } from 'bun:test';
 import { peerPath } from '../support/peers.ts';
 import { fuzz, fuzzDurationMs, fuzzSeed } from './fuzz.ts';
+import { grpcMessages } from './grpc-messages.ts';
 import { encodedLists, hpack, http2Client, http2Server } from './http2.ts';
 
 const seed = fuzzSeed();
 const durationMs = fuzzDurationMs();
 
-for (const target of [hpack, http2Server, http2Client]) {
+for (const target of [hpack, http2Server, http2Client, grpcMessages]) {
 	test(
 		`${target.name} holds its properties, seed ${seed}`,
 		() => {

@@ -4,6 +4,7 @@ import { bootstrapLoader } from './bootstrap-loader.ts';
 import { chunkedDecoder } from './chunked-decoder.ts';
 import { clientHello } from './client-hello.ts';
 import { type FuzzTarget, fuzz, fuzzSeed } from './fuzz.ts';
+import { grpcMessages } from './grpc-messages.ts';
 import { hpack, http2Client, http2Server } from './http2.ts';
 import { pathNormaliser } from './path-normaliser.ts';
 import { requestParser } from './request-parser.ts';
@@ -16,6 +17,7 @@ const TARGETS: readonly FuzzTarget[] = [
 	pathNormaliser,
 	bootstrapLoader,
 	clientHello,
+	grpcMessages,
 	hpack,
 	http2Server,
 	http2Client,

@@ -11,8 +11,10 @@ import { WORKLOAD_ENTRY } from '../../src/config/workload-entry.ts';
 import { certificateSha256 } from '../../src/control/peer.ts';
 import { nodeMessage } from '../../src/control/testing-mesh.ts';
 import { DeltaDiscoveryRequestSchema } from '../../src/generated/envoy/service/discovery/v3/discovery_pb.ts';
+import { GrpcChannel } from '../../src/grpc/channel.ts';
 import { CertificateAuthority, CONTROL_PLANE_NAME } from '../../src/identity/certificate-authority.ts';
 import { GrpcCertificateClient } from '../../src/identity/certificate-client.ts';
+import { controlPlaneTls } from '../../src/identity/control-plane-tls.ts';
 import { workloadSpiffeId } from '../../src/identity/spiffe.ts';
 import { makeSigningKey } from '../../src/identity/workload-certificate.ts';
 import { BunNetwork } from '../../src/net/bun-network.ts';
@@ -50,6 +52,12 @@ function client(identity: Pick<WorkloadIdentity, 'certificateChainPem' | 'privat
 	});
 	cleanups.push(() => made.close());
 	return made;
+}
+
+/** Where weft's own gRPC client finds the door. */
+function door() {
+	const address = { kind: 'ip', host: '127.0.0.1', port: mesh.port } as const;
+	return { network: new BunNetwork(), random: systemRandom, address };
 }
 
 /** Opens ADS as `node`; resolves with the status of a refusal, or OK when an answer came. */
@@ -100,7 +108,7 @@ describe('ADS', () => {
 		const { chainPem, notAfterMs } = await past.signWorkload({ csrPem, spiffeId });
 		const expired = { spiffeId, certificateChainPem: chainPem[0]!, privateKeyPem, rootsPem: mesh.authority.rootsPem };
 		expect(await openAds(client(expired))).toMatchObject({ code: grpc.status.UNAUTHENTICATED });
-		const ca = new GrpcCertificateClient({ address: `127.0.0.1:${mesh.port}`, serverName: CONTROL_PLANE_NAME });
+		const ca = new GrpcCertificateClient({ ...door(), serverName: CONTROL_PLANE_NAME });
 		const identity = { ...expired, notBeforeMs: wallMs(), notAfterMs };
 		const renewal = ca.createCertificate(csrPem, 3_600_000, { kind: 'certificate', identity });
 		await expect(renewal).rejects.toMatchObject({ code: 'ca_refused' });
@@ -109,7 +117,7 @@ describe('ADS', () => {
 	test('refuses an instance with the certificate of another of the same account', async () => {
 		const grant = { namespace: 'default', serviceAccount: 'client', instance: 'client-v1-2' };
 		const { csrPem, privateKeyPem } = await makeSigningKey();
-		const ca = new GrpcCertificateClient({ address: `127.0.0.1:${mesh.port}`, serverName: CONTROL_PLANE_NAME });
+		const ca = new GrpcCertificateClient({ ...door(), serverName: CONTROL_PLANE_NAME });
 		const token = mesh.tokens.issue(grant);
 		const [certificateChainPem] = await ca.createCertificate(csrPem, 3_600_000, {
 			kind: 'token',
@@ -133,7 +141,7 @@ describe('ADS', () => {
 });
 
 describe('certificates', () => {
-	const ca = () => new GrpcCertificateClient({ address: `127.0.0.1:${mesh.port}`, serverName: CONTROL_PLANE_NAME });
+	const ca = () => new GrpcCertificateClient({ ...door(), serverName: CONTROL_PLANE_NAME });
 	const grant = { namespace: 'default', serviceAccount: 'client', instance: 'client-1' };
 
 	test('are signed once for a token, and renewed under the certificate', async () => {
@@ -249,13 +257,16 @@ test("health of a sidecar's program takes it into the endpoints and out of them"
 			healthCheck: { kind: 'http', path: '/ready', port, intervalMs: 100 },
 		},
 	});
-	const channel = client(await mesh.identity('default', 'reviews'));
-	expect(await openAdsForGood(channel, node)).toBe('open');
+	const identity = await mesh.identity('default', 'reviews');
+	expect(await openAdsForGood(client(identity), node)).toBe('open');
+	const { address, ...surroundings } = door();
+	const tls = controlPlaneTls(CONTROL_PLANE_NAME, mesh.authority.rootsPem, identity);
+	const channel = new GrpcChannel({ ...surroundings, addresses: [address], tls: { current: () => tls } });
+	cleanups.push(() => channel.close());
 	const reporter = new HealthReporter({
-		channel: channel.getChannel(),
+		channel,
 		node,
-		network: new BunNetwork(),
-		random: systemRandom,
+		...surroundings,
 	});
 	cleanups.push(() => reporter.stop());
 	const status = async () => {
