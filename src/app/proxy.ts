@@ -72,6 +72,8 @@ export interface RunningProxy {
 	 * The listeners are closed when it resolves.
 	 */
 	drain(deadlineMs: number): Promise<void>;
+	/** Another process has taken over the sockets: leaves the control plane, and ends as connections end. */
+	retire(deadlineMs: number): Promise<void>;
 	/** Ports are free at once, connections go on (`/drain_listeners`). */
 	drainListeners(): void;
 	/** Closes everything. Idempotent. */
@@ -193,6 +195,12 @@ class ComposedProxy implements RunningProxy {
 		// Out of the endpoint sets first, so that nobody sends new requests.
 		await this.ads?.close();
 		await this.listeners.drain(deadlineMs);
+	}
+
+	async retire(deadlineMs: number): Promise<void> {
+		const ended = this.listeners.retire(deadlineMs);
+		await this.ads?.close();
+		await ended;
 	}
 
 	drainListeners(): void {

@@ -46,6 +46,8 @@ export interface Sidecar {
 	leave(deadlineMs: number): Promise<void>;
 	/** Leaves, lets everything end within `deadlineMs`, and closes what is left. */
 	stop(deadlineMs: number): Promise<void>;
+	/** The same when another process has taken over its sockets, the admin interface's too. */
+	retire(deadlineMs: number): Promise<void>;
 }
 
 /** What only a sidecar of the mesh has. */
@@ -120,9 +122,20 @@ class ComposedSidecar implements Sidecar {
 		await this.proxy.listeners.drainInbound(deadlineMs);
 	}
 
+	async retire(deadlineMs: number): Promise<void> {
+		this.admin?.close();
+		this.draining = true;
+		await this.proxy.retire(deadlineMs);
+		await this.end();
+	}
+
 	async stop(deadlineMs: number): Promise<void> {
 		this.draining = true;
 		await this.proxy.drain(deadlineMs);
+		await this.end();
+	}
+
+	private async end(): Promise<void> {
 		this.reports?.stop();
 		await this.proxy.stop();
 		await this.agent?.stop();

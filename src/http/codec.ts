@@ -29,9 +29,10 @@ interface Codec {
 export interface ServerCodec extends Codec {
 	/**
 	 * No new requests: HTTP/1.1 answers the next response with `connection: close` and closes after it
-	 * (at once when idle), HTTP/2 sends GOAWAY.
+	 * (at once when idle), HTTP/2 sends GOAWAY. `keepIdle`: an idle HTTP/1.1 connection waits for its next request,
+	 * since one may be on its way already. Default false.
 	 */
-	startDrain(): void;
+	startDrain(keepIdle?: boolean): void;
 }
 
 export interface ServerCodecEvents {

@@ -111,10 +111,9 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 		this.current?.lose('connection_lost', error);
 	}
 
-	startDrain(): void {
-		if (this.draining) return;
+	startDrain(keepIdle = false): void {
 		this.draining = true;
-		if (this.current === null && !this.scanner.begun && !this.closed) this.close('flush');
+		if (!keepIdle && this.current === null && !this.scanner.begun && !this.closed) this.close('flush');
 	}
 
 	onBody(bytes: Uint8Array, end: boolean): void {

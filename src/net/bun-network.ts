@@ -7,28 +7,32 @@ import { connectError, listenError } from './bun-errors.ts';
 import {
 	connectHandlers,
 	listenHandlers,
+	type NativeHandlers,
 	type NativeSocket,
 	plainHost,
 	SocketBoundary,
 } from './bun-socket-handlers.ts';
 import { type DescriptorBudget, descriptorBudget, descriptorLimit } from './descriptors.ts';
+import type { HandedSockets, SocketGroup } from './handed-sockets.ts';
 import { type EpollInterest, epollInterest, inNetworkNamespace, setBacklog, watchDescriptor } from './linux.ts';
-import type {
-	Address,
-	Connection,
-	ConnectionHandler,
-	ConnectOptions,
-	IpAddress,
-	Listener,
-	ListenOptions,
-	Network,
-	PipeAddress,
-	ResolvedName,
+import {
+	type Address,
+	type Connection,
+	type ConnectionHandler,
+	type ConnectOptions,
+	formatAddress,
+	type IpAddress,
+	type Listener,
+	type ListenOptions,
+	type Network,
+	type PipeAddress,
+	type ResolvedName,
 } from './network.ts';
 import { resolveName } from './resolver.ts';
 import { TimerWheel } from './timer-wheel.ts';
 import { nativeClientTls } from './tls.ts';
-import { removeSocketFile, setSocketFileMode, socketInode, withSocketFile } from './unix-socket-file.ts';
+import { closeDescriptor, duplicateDescriptor, putUnderListener } from './socket-passing.ts';
+import { listenAtSocketFile, removeSocketFile, socketInode } from './unix-socket-file.ts';
 import { TurnEnd } from './write-buffer.ts';
 
 const CONNECT_TIMEOUT_DEFAULT_MS = 5_000;
@@ -42,17 +46,28 @@ export interface BunNetworkOptions {
 	readonly onCaught?: (error: unknown) => void;
 	/** Default: that of the process. */
 	readonly descriptors?: DescriptorBudget;
+	/** Sockets that another process made: they are used for the addresses that they are for. Default none. */
+	readonly handed?: HandedSockets | null;
+	/** No address is taken that was not handed over, and no file of a unix socket is removed. Default false. */
+	readonly handedOnly?: boolean;
 }
 
 export class BunNetwork implements Network {
 	readonly clock: Clock;
 	readonly descriptors: DescriptorBudget;
 	private readonly boundary: SocketBoundary;
+	private readonly handed: HandedSockets | null;
+	private readonly handedOnly: boolean;
+	private readonly listeners = new Set<BunListener>();
+	private ownsFiles: boolean;
 
 	constructor(options: BunNetworkOptions = {}) {
 		const { clock = new TimerWheel(), onCaught = null } = options;
 		this.descriptors = options.descriptors ?? descriptorBudget(descriptorLimit());
 		this.clock = clock;
+		this.handed = options.handed ?? null;
+		this.handedOnly = options.handedOnly ?? false;
+		this.ownsFiles = !this.handedOnly;
 		this.boundary = new SocketBoundary(
 			clock,
 			clock instanceof TimerWheel ? clock : null,
@@ -67,22 +82,124 @@ export class BunNetwork implements Network {
 		return this.boundary.caughtErrors;
 	}
 
+	/** What is listened on now, for another process. The descriptors stay this network's. */
+	listening(): SocketGroup[] {
+		return [...this.listeners].map((one) => ({ asked: one.asked, bound: one.address, fds: one.descriptors() }));
+	}
+
+	/** Another process listens on the same sockets from now on: files of unix sockets are its to remove. */
+	leaveSocketFiles(): void {
+		this.ownsFiles = false;
+	}
+
 	listen(options: ListenOptions, onConnection: (connection: Connection) => void): Listener {
 		const { address } = options;
 		try {
-			return address.kind === 'ip'
-				? this.listenIp(address, options, onConnection)
-				: this.listenPipe(address, options, onConnection);
+			const group = this.handed?.take(address) ?? null;
+			if (group === null && this.handedOnly) {
+				throw new WeftError('address_not_available', `no socket of ${formatAddress(address)} was handed over`);
+			}
+			const listener = group === null ? this.listenAnew(options, onConnection) : this.listenHanded(group, options, onConnection);
+			this.listeners.add(listener);
+			return listener;
 		} catch (error) {
 			throw listenError(address, error);
 		}
 	}
 
-	private listenIp(
-		address: IpAddress,
+	/**
+	 * Takes an address without accepting anything: `count` sockets that share a port, one for a unix socket. The
+	 * descriptors are the caller's; they are closed, and a socket's file removed, by who has them.
+	 * @throws WeftError as `listen`
+	 */
+	makeSockets(options: ListenOptions, count: number): SocketGroup {
+		const { address } = options;
+		const fds: number[] = [];
+		const take = (native: NativeListener): number => {
+			fds.push(duplicateDescriptor(native.fd));
+			const { port } = native;
+			native.stop();
+			return port;
+		};
+		try {
+			if (address.kind === 'pipe') {
+				take(this.openPipe(address, options, NO_HANDLERS));
+				return { asked: address, bound: address, fds };
+			}
+			// Of its own first, so that an address that somebody has is not shared with him by mistake.
+			const alone = this.openIp(address, { ...options, reusePort: false }, NO_HANDLERS);
+			const bound: IpAddress = { ...address, port: alone.port };
+			if (count === 1) take(alone);
+			else {
+				alone.stop();
+				while (fds.length < count) take(this.openIp(bound, { ...options, reusePort: true }, NO_HANDLERS));
+			}
+			return { asked: address, bound, fds };
+		} catch (error) {
+			for (const fd of fds) closeDescriptor(fd);
+			throw listenError(address, error);
+		}
+	}
+
+	private listenAnew(options: ListenOptions, onConnection: (connection: Connection) => void): BunListener {
+		const { address } = options;
+		const handlers = this.handlersFor(address, options, onConnection);
+		const native =
+			address.kind === 'ip' ? this.openIp(address, options, handlers) : this.openPipe(address, options, handlers);
+		const bound: Address = address.kind === 'ip' ? { ...address, port: native.port } : address;
+		return this.listenerOf(address, bound, [native]);
+	}
+
+	private listenHanded(
+		group: SocketGroup,
 		options: ListenOptions,
 		onConnection: (connection: Connection) => void,
-	): Listener {
+	): BunListener {
+		const { asked, bound, fds } = group;
+		const natives: NativeListener[] = [];
+		try {
+			for (const fd of fds) {
+				const native = this.openPlaceholder(bound, this.handlersFor(bound, options, onConnection));
+				natives.push(native);
+				putUnderListener(native.fd, fd);
+				withBacklog(native, options);
+			}
+			return this.listenerOf(asked, bound, natives);
+		} catch (error) {
+			for (const native of natives) native.stop();
+			throw error;
+		} finally {
+			for (const fd of fds) closeDescriptor(fd);
+		}
+	}
+
+	private listenerOf(asked: Address, bound: Address, natives: readonly NativeListener[]): BunListener {
+		const inode = bound.kind === 'pipe' ? socketInode(bound.path) : 0;
+		const listener: BunListener = new BunListener(asked, bound, natives, () => {
+			this.listeners.delete(listener);
+			if (bound.kind === 'pipe' && this.ownsFiles) removeSocketFile(bound.path, inode);
+		});
+		return listener;
+	}
+
+	private handlersFor(
+		address: Address,
+		options: ListenOptions,
+		onConnection: (connection: Connection) => void,
+	): NativeHandlers {
+		if (address.kind === 'pipe') {
+			const remote: PipeAddress = { kind: 'pipe', path: '' };
+			return listenHandlers(this.boundary, (socket) => {
+				if (this.admits(socket, options)) this.accept(socket, remote, address, onConnection);
+			});
+		}
+		return listenHandlers(this.boundary, (socket) => {
+			if (!this.admits(socket, options)) return;
+			this.accept(socket, ipOf(address, socket, 'remote'), ipOf(address, socket, 'local'), onConnection);
+		});
+	}
+
+	private openIp(address: IpAddress, options: ListenOptions, handlers: NativeHandlers): NativeListener {
 		const native = inNamespace(address, () =>
 			Bun.listen<BunConnection | null>({
 				hostname: address.host,
@@ -91,40 +208,34 @@ export class BunNetwork implements Network {
 				...{ reusePort: options.reusePort === true },
 				allowHalfOpen: true,
 				data: null,
-				socket: listenHandlers(this.boundary, (socket) => {
-					if (!this.admits(socket, options)) return;
-					this.accept(socket, ipOf(address, socket, 'remote'), ipOf(address, socket, 'local'), onConnection);
-				}),
+				socket: handlers,
 			}),
 		);
-		const bound: IpAddress = { ...address, port: native.port };
-		return new BunListener(bound, descriptorOf(native, options), () => native.stop());
+		return withBacklog(native, options);
 	}
 
-	private listenPipe(
-		address: PipeAddress,
-		options: ListenOptions,
-		onConnection: (connection: Connection) => void,
-	): Listener {
-		const { path } = address;
-		const mode = options.mode ?? SOCKET_FILE_MODE_DEFAULT;
-		const remote: PipeAddress = { kind: 'pipe', path: '' };
-		const native = withSocketFile(path, mode, () =>
+	private openPipe(address: PipeAddress, options: ListenOptions, handlers: NativeHandlers): NativeListener {
+		const native = listenAtSocketFile(address.path, options.mode ?? SOCKET_FILE_MODE_DEFAULT, (path) =>
 			Bun.listen<BunConnection | null>({
 				unix: path,
 				allowHalfOpen: true,
 				data: null,
-				socket: listenHandlers(this.boundary, (socket) => {
-					if (this.admits(socket, options)) this.accept(socket, remote, address, onConnection);
-				}),
+				socket: handlers,
 			}),
 		);
-		setSocketFileMode(path, mode);
-		const inode = socketInode(path);
-		return new BunListener(address, descriptorOf(native, options), () => {
-			native.stop();
-			removeSocketFile(path, inode);
+		return withBacklog(native, options);
+	}
+
+	/** A listener of the same kind on an address that nobody knows, for a handed socket to be put under. */
+	private openPlaceholder(address: Address, handlers: NativeHandlers): NativeListener {
+		if (address.kind === 'ip') return this.openIp({ kind: 'ip', host: '127.0.0.1', port: 0 }, PLACEHOLDER, handlers);
+		const native = Bun.listen<BunConnection | null>({
+			unix: `\0weft-${process.pid}-${crypto.randomUUID()}`,
+			allowHalfOpen: true,
+			data: null,
+			socket: handlers,
 		});
+		return native as unknown as NativeListener;
 	}
 
 	private admits(socket: NativeSocket, options: ListenOptions): boolean {
@@ -194,41 +305,63 @@ function ipOf(listening: IpAddress, socket: NativeSocket, end: 'local' | 'remote
 		: { kind: 'ip', host, port, networkNamespace: listening.networkNamespace };
 }
 
-/** Bun takes no backlog: it is set afterwards. -1: the socket has no descriptor. */
-function descriptorOf(native: object, options: ListenOptions): number {
-	const { fd = -1 } = native as { readonly fd?: number };
-	if (fd >= 0 && process.platform === 'linux') setBacklog(fd, options.backlog ?? BACKLOG_DEFAULT);
-	return fd;
+/** Bun's listener, with the `fd` that its types leave out. */
+interface NativeListener {
+	readonly fd: number;
+	/** 0 for a unix socket. */
+	readonly port: number;
+	stop(): void;
 }
 
+const NO_HANDLERS: NativeHandlers = { data() {}, open: (socket) => socket.terminate() };
+
+/** Bun takes no backlog: it is set afterwards. */
+function withBacklog(native: object, options: ListenOptions): NativeListener {
+	const listener = native as NativeListener;
+	if (listener.fd >= 0 && process.platform === 'linux') setBacklog(listener.fd, options.backlog ?? BACKLOG_DEFAULT);
+	return listener;
+}
+
+/** One address: a socket, or several that share it. */
 class BunListener implements Listener {
 	private isClosed = false;
 	private isPaused = false;
-	private interest: EpollInterest | null = null;
+	private interests: readonly (EpollInterest | null)[] | null = null;
 
 	constructor(
+		readonly asked: Address,
 		readonly address: Address,
-		private readonly fd: number,
-		private readonly stop: () => void,
+		private readonly natives: readonly NativeListener[],
+		private readonly onClosed: () => void,
 	) {}
+
+	descriptors(): number[] {
+		return this.natives.map((native) => native.fd);
+	}
 
 	pauseAccepting(): boolean {
 		if (this.isClosed || this.isPaused) return true;
-		// Bun cannot: the kernel is told not to wake it for this socket.
-		this.interest ??= this.fd < 0 ? null : epollInterest(this.fd);
-		this.isPaused = this.interest !== null && watchDescriptor(this.interest, false);
+		// Bun cannot: the kernel is told not to wake it for these sockets.
+		this.interests ??= this.natives.map(({ fd }) => (fd < 0 ? null : epollInterest(fd)));
+		this.isPaused = this.interests.every((interest) => interest !== null && watchDescriptor(interest, false));
+		if (!this.isPaused) this.watch();
 		return this.isPaused;
 	}
 
 	resumeAccepting(): void {
-		if (this.isClosed || !this.isPaused || this.interest === null) return;
+		if (this.isClosed || !this.isPaused) return;
 		this.isPaused = false;
-		watchDescriptor(this.interest, true);
+		this.watch();
 	}
 
 	close(): void {
 		if (this.isClosed) return;
 		this.isClosed = true;
-		this.stop();
+		for (const native of this.natives) native.stop();
+		this.onClosed();
+	}
+
+	private watch(): void {
+		for (const interest of this.interests ?? []) if (interest !== null) watchDescriptor(interest, true);
 	}
 }

@@ -1,9 +1,10 @@
 // What Bun has no call for: network namespaces and socket options, through libc. The library is
 // opened on first use, so that a proxy that needs none of it pays nothing.
 
-import { dlopen, FFIType, ptr } from 'bun:ffi';
+import { FFIType, ptr } from 'bun:ffi';
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { errorMessage, WeftError } from '../std/errors.ts';
+import { openLibc } from './libc.ts';
 import type { IpAddress } from './network.ts';
 
 const CLONE_NEWNET = 0x40000000;
@@ -15,6 +16,7 @@ const IP6T_SO_ORIGINAL_DST = 80;
 const SO_PEERCRED = 17;
 const AF_INET = 2;
 const AF_INET6 = 10;
+const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_MOD = 3;
 
 const SYMBOLS = {
@@ -24,21 +26,15 @@ const SYMBOLS = {
 	getsockopt: { args: [FFIType.i32, FFIType.i32, FFIType.i32, FFIType.ptr, FFIType.ptr], returns: FFIType.i32 },
 } as const;
 
-let library: ReturnType<typeof dlopen<typeof SYMBOLS>> | null = null;
+function openSymbols() {
+	return openLibc(SYMBOLS);
+}
+
+let library: ReturnType<typeof openSymbols> | null = null;
 
 function libc() {
-	if (library !== null) return library.symbols;
-	const names = ['libc.so.6', `libc.musl-${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}.so.1`];
-	let failure: unknown = null;
-	for (const name of names) {
-		try {
-			library = dlopen(name, SYMBOLS);
-			return library.symbols;
-		} catch (error) {
-			failure = error;
-		}
-	}
-	throw new WeftError('not_supported', `no C library could be opened (${names.join(', ')})`, { cause: failure });
+	library ??= openSymbols();
+	return library;
 }
 
 /** The namespace this thread started in; kept open, because coming back must not need a new descriptor. */
@@ -152,12 +148,21 @@ function interestIn(epollFd: number, fd: number): EpollInterest | null {
 
 /** The event loop hears of nothing on this descriptor (but its failure) until it is watched again. */
 export function watchDescriptor(interest: EpollInterest, on: boolean): boolean {
+	return control(EPOLL_CTL_MOD, interest, on ? interest.events : 0);
+}
+
+/** Enters a descriptor whose file was replaced, and so forgotten by the event loop, as it was before. */
+export function watchAgain(interest: EpollInterest): boolean {
+	return control(EPOLL_CTL_ADD, interest, interest.events);
+}
+
+function control(operation: number, interest: EpollInterest, events: number): boolean {
 	// struct epoll_event: packed on x86-64 alone.
 	const dataOffset = process.arch === 'x64' ? 4 : 8;
 	const event = new DataView(new ArrayBuffer(16));
-	event.setUint32(0, on ? interest.events : 0, true);
+	event.setUint32(0, events, true);
 	event.setBigUint64(dataOffset, interest.data, true);
-	return libc().epoll_ctl(interest.epollFd, EPOLL_CTL_MOD, interest.fd, ptr(new Uint8Array(event.buffer))) === 0;
+	return libc().epoll_ctl(interest.epollFd, operation, interest.fd, ptr(new Uint8Array(event.buffer))) === 0;
 }
 
 export interface PeerCredentials {

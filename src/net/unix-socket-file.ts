@@ -1,7 +1,7 @@
 // The file of a listening unix socket: a stale one is taken over, one that somebody listens on is
 // not, and nobody connects before its mode is right.
 
-import { chmodSync, lstatSync, type Stats, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, renameSync, type Stats, unlinkSync } from 'node:fs';
 import { WeftError } from '../std/errors.ts';
 
 /**
@@ -18,8 +18,24 @@ export function withSocketFile<T>(path: string, mode: number, listen: () => T): 
 	}
 }
 
-export function setSocketFileMode(path: string, mode: number): void {
-	chmodSync(path, mode);
+/** Of a socket's path: `sun_path` of unix(7), with its end. */
+const PATH_BYTES_MAX = 107;
+
+/**
+ * The same for a listener whose file stays in place when it is closed. `listen` is told a name: the file is made beside its place and then moved there: so it has its mode from the beginning, and whoever made
+ * it (Bun removes by name at close) does not remove what may stand there later.
+ * @throws WeftError `address_in_use` when somebody listens there, or the path is no socket
+ */
+export function listenAtSocketFile<T>(path: string, mode: number, listen: (path: string) => T): T {
+	removeIfStale(path);
+	const aside = `${path}~`;
+	const made = Buffer.byteLength(aside) <= PATH_BYTES_MAX ? aside : path;
+	return withSocketFile(made, mode, () => {
+		const listener = listen(made);
+		chmodSync(made, mode);
+		if (made === aside) renameSync(aside, path);
+		return listener;
+	});
 }
 
 /** Removes the file at close, unless another socket has been put in its place. */

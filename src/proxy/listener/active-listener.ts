@@ -48,6 +48,7 @@ export class ActiveListener {
 	private held: { connection: Connection; destination: IpAddress | null }[] = [];
 	private readonly stats: ListenerStats;
 	private draining = false;
+	private drainsGently = false;
 	/** Chains that an update took away; a handshake that began under one may still come to its end. */
 	private readonly givenUp = new WeakSet<FilterChain>();
 	private readonly uriSans = new WeakMap<ServerTlsOptions, string>();
@@ -161,10 +162,11 @@ export class ActiveListener {
 		for (const { connection } of this.held) connection.reset();
 	}
 
-	/** Connections, those to come too, end with what is under way on them. */
-	drain(): void {
+	/** Connections, those to come too, end with what is under way on them; see `ServedConnection.drain`. */
+	drain(gently = false): void {
 		this.draining = true;
-		for (const taken of [...this.connections.values()]) taken.served?.drain();
+		this.drainsGently = gently;
+		for (const taken of [...this.connections.values()]) taken.served?.drain(gently);
 	}
 
 	closeConnections(): void {
@@ -201,7 +203,7 @@ export class ActiveListener {
 		const onClosed = (): void => this.gone(connection);
 		const served = chain.filter.serve({ connection, localUriSan, originalDestination: destination, onClosed });
 		taken.served = served;
-		if (this.draining || this.givenUp.has(chain)) served.drain();
+		if (this.draining || this.givenUp.has(chain)) served.drain(this.drainsGently);
 	}
 
 	private gone(connection: Connection): void {

@@ -165,7 +165,17 @@ export class ListenerManager implements ListenerDirectory {
 		this.stop();
 	}
 
-	/** The same for the listeners that are not `OUTBOUND` only: what the own program calls goes on. */
+	/**
+	 * Somebody else listens on the same sockets now: they close here at once, and connections end with their next
+	 * response, so that no request is lost; what is left after `deadlineMs` is cut.
+	 */
+	async retire(deadlineMs: number): Promise<void> {
+		this.stopListening();
+		await this.drained([...this.activeListeners(false), ...this.leaving.keys()], deadlineMs, true);
+		this.stop();
+	}
+
+	/** As `drain`, for the listeners that are not `OUTBOUND` only: what the own program calls goes on. */
 	async drainInbound(deadlineMs: number): Promise<void> {
 		const inbound = this.activeListeners(true);
 		await this.drained(inbound, deadlineMs);
@@ -175,8 +185,8 @@ export class ListenerManager implements ListenerDirectory {
 		}
 	}
 
-	private async drained(listeners: readonly ActiveListener[], deadlineMs: number): Promise<void> {
-		for (const listener of listeners) listener.drain();
+	private async drained(listeners: readonly ActiveListener[], deadlineMs: number, gently = false): Promise<void> {
+		for (const listener of listeners) listener.drain(gently);
 		if (countConnections(listeners) === 0) return;
 		await new Promise<void>((resolve) => {
 			const onGone = () => {

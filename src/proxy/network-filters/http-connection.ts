@@ -54,6 +54,7 @@ export class HttpConnection
 	private readonly openedMs: number;
 	private readonly settingsAtOpen: HttpSettings;
 	private draining = false;
+	private drainsGently = false;
 	private closed = false;
 
 	constructor(
@@ -84,11 +85,12 @@ export class HttpConnection
 		info.connection.handler = this;
 	}
 
-	drain(): void {
-		if (this.draining || this.closed) return;
+	drain(gently = false): void {
+		if (this.closed || (this.draining && (gently || !this.drainsGently))) return;
+		if (!this.draining) this.settingsAtOpen.stats.drainCloses.inc();
 		this.draining = true;
-		this.settingsAtOpen.stats.drainCloses.inc();
-		this.guard(() => this.codec.startDrain());
+		this.drainsGently = gently;
+		this.guard(() => this.codec.startDrain(gently));
 	}
 
 	close(how: 'flush' | 'reset' = 'reset'): void {
@@ -213,7 +215,7 @@ export class HttpConnection
 		if (protocol === 'HTTP/2') {
 			this.protocol = protocol;
 			this.codec = makeServerCodec(protocol, this.settingsAtOpen, this.connection, this, this, this.environment);
-			if (this.draining) this.codec.startDrain();
+			if (this.draining) this.codec.startDrain(this.drainsGently);
 		}
 		this.codec.receive(all);
 	}

@@ -14,8 +14,11 @@ export interface ConnectionInfo {
 
 /** A connection that is being served, as its listener sees it. */
 export interface ServedConnection {
-	/** Ends when what is under way is done: no new requests, idle connections close at once. */
-	drain(): void;
+	/**
+	 * Ends when what is under way is done: no new requests, idle connections close at once. `gently`: an idle one of
+	 * HTTP/1.1 is left for one more request, as a request that crosses its end would be lost.
+	 */
+	drain(gently?: boolean): void;
 	/** Closes now. */
 	close(): void;
 }
