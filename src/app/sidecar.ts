@@ -33,6 +33,8 @@ export interface SidecarOptions {
 	readonly version: string;
 	/** Shown by the admin interface. */
 	readonly commandLine: Readonly<Record<string, string | number | boolean>>;
+	/** Wall time at which the first of the processes that followed each other started; null: it is this one. */
+	readonly firstStartedMs?: number | null;
 	/** The admin interface asks for the end. */
 	readonly onQuit: () => void;
 	/** It cannot go on: its certificate expired, or was refused. */
@@ -68,7 +70,7 @@ export async function startSidecar(options: SidecarOptions): Promise<Sidecar> {
 }
 
 /** Whether `weft run` (or who does as it does) wrote this bootstrap: the node's metadata has `WEFT`. */
-function isMeshSidecar(bootstrap: Bootstrap): boolean {
+export function isMeshSidecar(bootstrap: Bootstrap): boolean {
 	return bootstrap.node?.metadata?.WEFT !== undefined;
 }
 
@@ -155,6 +157,7 @@ class ComposedSidecar implements Sidecar {
 			bootstrap,
 			version,
 			startedMs: this.startedMs,
+			firstStartedMs: this.options.firstStartedMs ?? this.startedMs,
 			commandLine,
 			clusters: proxy.clusters,
 			secrets: proxy.secrets,

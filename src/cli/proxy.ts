@@ -3,15 +3,17 @@
 import { readFileSync, writeSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ExitError } from '../app/exit-error.ts';
+import { HotRestart, type Restartable } from '../app/hot-restart.ts';
 import { InertNetwork } from '../app/inert-network.ts';
 import { startProxy } from '../app/proxy.ts';
 import { type FromSidecar, SUPERVISION_DESCRIPTOR, WordReader } from '../app/run/supervision-line.ts';
-import { type Sidecar, startSidecar } from '../app/sidecar.ts';
+import { isMeshSidecar, type Sidecar, startSidecar } from '../app/sidecar.ts';
 import { releaseStartupMemory } from '../app/startup-memory.ts';
 import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
 import { BunNetwork } from '../net/bun-network.ts';
 import { TimerWheel } from '../net/timer-wheel.ts';
 import { mergeBootstrapText, parseBootstrap } from '../proxy/bootstrap.ts';
+import type { Clock } from '../std/clock.ts';
 import type { WeftError } from '../std/errors.ts';
 import { LOG_LEVELS, Logger, type LogLevel, logSink } from '../std/log.ts';
 import { systemRandom } from '../std/random.ts';
@@ -32,10 +34,17 @@ interface Flags {
 	readonly drainTimeS: number;
 	readonly stateDir?: string;
 	readonly supervised?: boolean;
+	readonly restartEpoch?: number;
+	readonly baseId?: number;
+	readonly parentShutdownTimeS: number;
+	readonly disableHotRestart?: boolean;
+	readonly replace?: number;
 }
 
 /** Envoy's. */
 const DRAIN_TIME_S = 600;
+/** Envoy's. */
+const PARENT_SHUTDOWN_TIME_S = 900;
 const JOIN_TOKEN_VARIABLE = 'WEFT_JOIN_TOKEN';
 const log = new Logger('main');
 
@@ -43,8 +52,11 @@ const EXAMPLES = `
 Examples:
   weft proxy -c envoy.yaml
   weft proxy -c envoy.yaml --mode validate
+  weft proxy -c envoy.yaml --replace 4711
   weft proxy -c envoy.yaml --config-yaml '{admin: {address: {pipe: {path: /run/weft/admin.sock}}}}'
 
+A second process takes the listening sockets of a running one over with --replace PID, or with Envoy's
+--base-id and --restart-epoch: no connection is refused or reset, the old one ends as its connections end.
 At SIGTERM or Ctrl-C it takes no new work, lets what is under way end (--drain-time-s), and exits 0;
 at the second one it ends at once.`;
 
@@ -68,6 +80,20 @@ export function register(program: Command): void {
 		)
 		.option('--drain-time-s <seconds>', 'how long what is under way may take at the end', seconds, DRAIN_TIME_S)
 		.option('--state-dir <directory>', 'keeps the last good configuration, for a start without control plane')
+		.option('--replace <pid>', 'takes the place of this running proxy (hot restart)', wholeNumber)
+		.option(
+			'--restart-epoch <number>',
+			"0: the first with its base id; above: takes the running one's place",
+			wholeNumber,
+		)
+		.option('--base-id <number>', 'by which processes that follow each other find each other', wholeNumber)
+		.option(
+			'--parent-shutdown-time-s <seconds>',
+			'how long the process whose place was taken may go on',
+			seconds,
+			PARENT_SHUTDOWN_TIME_S,
+		)
+		.option('--disable-hot-restart', 'no other process can take the place of this one')
 		// For `weft run`; see app/run/supervision-line.ts.
 		.addOption(new Option('--supervised').hideHelp())
 		.addHelpText('after', EXAMPLES)
@@ -95,10 +121,22 @@ async function serve(flags: Flags): Promise<number> {
 	delete process.env[JOIN_TOKEN_VARIABLE];
 	const bootstrap = readBootstrap(flags);
 	const drainTimeMs = flags.drainTimeS * 1000;
-	const network = new BunNetwork();
+	const clock = new TimerWheel();
+	const hotRestart = startHotRestart(flags, bootstrap, clock);
+	const network = new BunNetwork({ clock, handed: hotRestart?.handed ?? null });
 	const ending = new Ending();
 	ending.listenForSignals();
 	let sidecar: Sidecar | null = null;
+	let isReady = false;
+	const restartable: Restartable = {
+		listening: () => (isReady ? network.listening() : null),
+		retire: (deadlineMs) => {
+			network.leaveSocketFiles();
+			ending.ask({ exitCode: 0, drainMs: deadlineMs, isReplaced: true });
+		},
+		end: () => process.exit(0),
+	};
+	hotRestart?.open(restartable);
 	if (flags.supervised === true) {
 		obeySupervisor({
 			onLeave: () => void (sidecar?.leave(drainTimeMs) ?? Promise.resolve()).then(() => tell('drained')),
@@ -120,7 +158,12 @@ async function serve(flags: Flags): Promise<number> {
 				log_level: flags.logLevel,
 				mode: 'Serve',
 				drain_time: `${flags.drainTimeS}s`,
+				parent_shutdown_time: `${flags.parentShutdownTimeS}s`,
+				restart_epoch: hotRestart?.epoch ?? 0,
+				base_id: flags.baseId ?? 0,
+				disable_hot_restart: hotRestart === null,
 			},
+			firstStartedMs: hotRestart?.firstStartedMs ?? null,
 			onQuit: () => ending.ask({ exitCode: 0, drainMs: drainTimeMs }),
 			onFailed: (error) => ending.fail(error),
 		}),
@@ -129,18 +172,50 @@ async function serve(flags: Flags): Promise<number> {
 	if (sidecar === null) return (await ending.asked).exitCode;
 	void sidecar.ready.then(() => {
 		releaseStartupMemory(network.clock);
+		isReady = true;
+		hotRestart?.serving(restartable);
 		log.info('ready');
 		if (flags.supervised === true) tell('ready');
 	});
-	const { exitCode, drainMs } = await ending.asked;
-	await sidecar.stop(Math.min(drainMs ?? drainTimeMs, drainTimeMs));
+	const { exitCode, drainMs, isReplaced = false } = await ending.asked;
+	hotRestart?.close();
+	if (isReplaced) await sidecar.retire(drainMs ?? drainTimeMs);
+	else await sidecar.stop(Math.min(drainMs ?? drainTimeMs, drainTimeMs));
 	return exitCode;
+}
+
+/** Null: neither is this process one that can be replaced, nor does it replace one. @throws WeftError, ExitError */
+function startHotRestart(flags: Flags, bootstrap: Bootstrap, clock: Clock): HotRestart | null {
+	const { restartEpoch = null, baseId = null, replace = null } = flags;
+	const isAsked = restartEpoch !== null || baseId !== null || replace !== null;
+	// `weft run` starts its sidecar again itself.
+	if (flags.disableHotRestart === true || flags.supervised === true) {
+		if (!isAsked) return null;
+		const other = flags.supervised === true ? '--supervised' : '--disable-hot-restart';
+		throw new ExitError(EXIT_INVALID, `--replace, --restart-epoch and --base-id do not go with ${other}`);
+	}
+	if (isMeshSidecar(bootstrap)) {
+		if (!isAsked) return null;
+		throw new ExitError(
+			EXIT_INVALID,
+			'a sidecar of the mesh cannot be replaced by another process: its identity is one',
+		);
+	}
+	return new HotRestart({
+		baseId: baseId ?? (restartEpoch === null ? null : 0),
+		restartEpoch,
+		replacePid: replace,
+		parentShutdownMs: flags.parentShutdownTimeS * 1000,
+		clock,
+	});
 }
 
 interface HowToEnd {
 	readonly exitCode: number;
 	/** Null: the time that was set. */
 	readonly drainMs: number | null;
+	/** Another process has its sockets. Default false. */
+	readonly isReplaced?: boolean;
 }
 
 /** The first reason to end is followed in order; a second one, while that is under way, at once. */
@@ -229,4 +304,10 @@ function seconds(text: string): number {
 	const value = /^\d{1,6}$/.test(text) ? Number(text) : -1;
 	if (value >= 0) return value;
 	throw new InvalidArgumentError('Expected whole seconds.');
+}
+
+function wholeNumber(text: string): number {
+	const value = /^\d{1,10}$/.test(text) ? Number(text) : -1;
+	if (value >= 0 && value <= 0xffff_ffff) return value;
+	throw new InvalidArgumentError('Expected a whole number, 0 or more.');
 }

@@ -29,9 +29,9 @@ import {
 	type ResolvedName,
 } from './network.ts';
 import { resolveName } from './resolver.ts';
+import { closeDescriptor, duplicateDescriptor, putUnderListener } from './socket-passing.ts';
 import { TimerWheel } from './timer-wheel.ts';
 import { nativeClientTls } from './tls.ts';
-import { closeDescriptor, duplicateDescriptor, putUnderListener } from './socket-passing.ts';
 import { listenAtSocketFile, removeSocketFile, socketInode } from './unix-socket-file.ts';
 import { TurnEnd } from './write-buffer.ts';
 
@@ -99,7 +99,8 @@ export class BunNetwork implements Network {
 			if (group === null && this.handedOnly) {
 				throw new WeftError('address_not_available', `no socket of ${formatAddress(address)} was handed over`);
 			}
-			const listener = group === null ? this.listenAnew(options, onConnection) : this.listenHanded(group, options, onConnection);
+			const listener =
+				group === null ? this.listenAnew(options, onConnection) : this.listenHanded(group, options, onConnection);
 			this.listeners.add(listener);
 			return listener;
 		} catch (error) {
@@ -228,7 +229,7 @@ export class BunNetwork implements Network {
 
 	/** A listener of the same kind on an address that nobody knows, for a handed socket to be put under. */
 	private openPlaceholder(address: Address, handlers: NativeHandlers): NativeListener {
-		if (address.kind === 'ip') return this.openIp({ kind: 'ip', host: '127.0.0.1', port: 0 }, PLACEHOLDER, handlers);
+		if (address.kind === 'ip') return this.openIp(PLACEHOLDER, { address: PLACEHOLDER }, handlers);
 		const native = Bun.listen<BunConnection | null>({
 			unix: `\0weft-${process.pid}-${crypto.randomUUID()}`,
 			allowHalfOpen: true,
@@ -313,6 +314,7 @@ interface NativeListener {
 	stop(): void;
 }
 
+const PLACEHOLDER: IpAddress = { kind: 'ip', host: '127.0.0.1', port: 0 };
 const NO_HANDLERS: NativeHandlers = { data() {}, open: (socket) => socket.terminate() };
 
 /** Bun takes no backlog: it is set afterwards. */

@@ -3,9 +3,9 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BunNetwork } from './bun-network.ts';
-import { closeDescriptor, makeSocketPair, receiveDescriptors, sendDescriptors } from './socket-passing.ts';
 import { encodeGroup, encodeMessage, HandedReader, HandedSockets, type SocketGroup } from './handed-sockets.ts';
 import type { Address, Connection, Network } from './network.ts';
+import { closeDescriptor, makeSocketPair, receiveDescriptors, sendDescriptors } from './socket-passing.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-handed-'));
 const closers: (() => void)[] = [];

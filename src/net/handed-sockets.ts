@@ -4,8 +4,8 @@
 //   sender   ──▶ [4 bytes: length][JSON: address asked for, address bound, how many][their descriptors] ──▶ receiver
 
 import { WeftError } from '../std/errors.ts';
-import { closeDescriptor, DESCRIPTORS_PER_MESSAGE_MAX } from './socket-passing.ts';
 import type { Address } from './network.ts';
+import { closeDescriptor, DESCRIPTORS_PER_MESSAGE_MAX } from './socket-passing.ts';
 
 export interface SocketGroup {
 	/** What `listen` was asked for: with port 0 where any would do. */

@@ -24,6 +24,7 @@ const MSG_DONTWAIT = 0x40;
 const MSG_CTRUNC = 0x08;
 const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
+const POLLOUT = 4;
 const PR_SET_PDEATHSIG = 1;
 const EINTR = 4;
 const EAGAIN = 11;
@@ -44,6 +45,7 @@ const SYMBOLS = {
 	recvmsg: { args: [i32, pointer, i32], returns: i64 },
 	fcntl: { args: [i32, i32, i32], returns: i32 },
 	dup3: { args: [i32, i32, i32], returns: i32 },
+	poll: { args: [pointer, u64, i32], returns: i32 },
 	close: { args: [i32], returns: i32 },
 	prctl: { args: [i32, u64, u64, u64, u64], returns: i32 },
 	__errno_location: { args: [], returns: pointer },
@@ -158,6 +160,24 @@ export function sendDescriptors(socket: number, bytes: Uint8Array, fds: readonly
 		if (code === EINTR) continue;
 		if (code === EAGAIN) return 0;
 		throw failed('sending sockets');
+	}
+}
+
+/** Sends all of it, with descriptors on the first byte. @throws WeftError when the other end does not take it in time */
+export function sendAll(socket: number, bytes: Uint8Array, fds: readonly number[], timeoutMs: number): void {
+	let rest = bytes;
+	let unsent = fds;
+	while (rest.byteLength > 0) {
+		const sent = sendDescriptors(socket, rest, unsent, false);
+		if (sent > 0) {
+			rest = rest.subarray(sent);
+			unsent = [];
+			continue;
+		}
+		const wanted = new Int32Array([socket, POLLOUT]);
+		if (libc().poll(ptr(wanted), 1, timeoutMs) === 0) {
+			throw new WeftError('descriptor_failed', `sockets were not taken within ${timeoutMs} ms`);
+		}
 	}
 }
 

@@ -51,6 +51,7 @@ function setUp() {
 		bootstrap: fromJson(BootstrapSchema, { node: { id: 'n' }, static_resources: { secrets: [secret] } }),
 		version: 'weft/1',
 		startedMs: bed.network.clock.wallMs() - 5000,
+		firstStartedMs: bed.network.clock.wallMs() - 5000,
 		commandLine: { concurrency: 1 },
 		clusters: bed.manager,
 		secrets,

@@ -22,6 +22,8 @@ interface Endpoint {
 }
 
 const DAY_MS = 86_400_000;
+/** Of the way in which processes hand over their sockets (net/socket-hand-over.ts). */
+const HOT_RESTART_VERSION = 'weft.1';
 
 const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
 	'/': { method: 'GET', help: 'this list', handle: () => text(help()) },
@@ -137,15 +139,15 @@ function ready(state: AdminState): SmallResponse {
 }
 
 function serverInfo(state: AdminState): SmallResponse {
-	const uptime = `${Math.floor((state.clock.wallMs() - state.startedMs) / 1000)}s`;
+	const uptime = (sinceMs: number): string => `${Math.floor((state.clock.wallMs() - sinceMs) / 1000)}s`;
 	const { node } = state.bootstrap;
 	const ads = state.ads();
 	return json({
 		version: state.version,
 		state: state.state(),
-		uptime_current_epoch: uptime,
-		uptime_all_epochs: uptime,
-		hot_restart_version: 'disabled',
+		uptime_current_epoch: uptime(state.startedMs),
+		uptime_all_epochs: uptime(state.firstStartedMs),
+		hot_restart_version: state.commandLine.disable_hot_restart === false ? HOT_RESTART_VERSION : 'disabled',
 		command_line_options: { ...state.commandLine },
 		node: {
 			id: node?.id ?? '',

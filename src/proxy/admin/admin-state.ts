@@ -53,6 +53,8 @@ export interface AdminState {
 	readonly bootstrap: Bootstrap;
 	readonly version: string;
 	readonly startedMs: number;
+	/** The same of the first process of a chain of hot restarts. */
+	readonly firstStartedMs: number;
 	/** Shown in `/server_info`, snake_case as Envoy's `CommandLineOptions`. */
 	readonly commandLine: Readonly<Record<string, string | number | boolean>>;
 	readonly clusters: UpstreamClusterManager;
