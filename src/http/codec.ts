@@ -33,11 +33,20 @@ export interface ServerCodec extends Codec {
 	 * since one may be on its way already. Default false.
 	 */
 	startDrain(keepIdle?: boolean): void;
+	/** Gives up a head of which a part has come (`onPartialHead`): HTTP/1.1 refuses it with `status`, HTTP/2 says GOAWAY. */
+	refuseHead(status: number, error: WeftError): void;
 }
 
 export interface ServerCodecEvents {
 	/** A request begins; the listener gets its head next, in the same turn. */
 	onStream(stream: ServerStream): RequestListener;
+	/** A read ended within the head of a request. */
+	onPartialHead?(): void;
+	/**
+	 * A request whose head cannot be taken, to be answered with `status` now. Absent: the codec answers by itself.
+	 * `onProtocolError` follows where the peer is at fault.
+	 */
+	onBadHead?(stream: ServerStream, status: number, error: WeftError): void;
 	/** The peer broke the protocol. The codec has answered (400, 431, …) and asked the transport to close. */
 	onProtocolError(error: WeftError): void;
 	/** `activeStreams` fell to 0. */

@@ -63,6 +63,8 @@ export interface RequestListener {
 	/** `error` says more where there is more to say (connection loss, protocol error). */
 	onReset(reason: ResetReason, error: WeftError | null): void;
 	onDrain(): void;
+	/** The rest of the request cannot be read: may be answered with `status` in this call; `onReset` follows else. */
+	onBadRequest?(status: number): void;
 }
 
 export interface ResponseListener {

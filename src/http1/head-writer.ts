@@ -276,6 +276,11 @@ const REASONS: Readonly<Record<number, string>> = {
 	511: 'Network Authentication Required',
 };
 
+/** The reason phrase; empty: none is known. */
+export function reasonOf(status: number): string {
+	return REASONS[status] ?? '';
+}
+
 const STATUS_LINES: string[] = Array.from(
 	{ length: 600 },
 	(_, status) => `HTTP/1.1 ${status} ${REASONS[status] ?? ''}\r\n`,

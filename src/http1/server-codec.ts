@@ -27,6 +27,14 @@ import { Http1ServerStream, type ServerStreamOwner } from './server-stream.ts';
 
 const EMPTY = new Uint8Array(0);
 
+/** What stands for a request whose head could not be read. */
+const BAD_REQUEST: ParsedRequest = {
+	head: { method: '', scheme: '', authority: '', path: '', headers: [], upgrade: '' },
+	bodyBytes: 0,
+	http10: false,
+	keepAlive: false,
+};
+
 export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwner {
 	private readonly rules: RequestRules;
 	private readonly requestsMax: number;
@@ -151,7 +159,7 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 
 		const refusesUpgrade = stream.awaitsSwitch;
 		const requestEnded = stream.requestEnded || refusesUpgrade;
-		stream.closeAfter =
+		stream.closeAfter ||=
 			!request.keepAlive ||
 			this.draining ||
 			(this.requestsMax > 0 && this.requests >= this.requestsMax) ||
@@ -285,7 +293,8 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 			}
 			at = this.scanner.scan(bytes, at);
 			if (this.scanner.error !== null) this.fail(this.scanner.error);
-			else if (this.scanner.complete) {
+			else if (!this.scanner.complete) this.events.onPartialHead?.();
+			else {
 				const request = readRequest(this.scanner, this.rules);
 				this.scanner.reset();
 				if (request instanceof Http1Error) this.fail(request);
@@ -370,11 +379,44 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 	/** The peer broke the protocol: answered where no response has begun, and closed. */
 	private fail(error: Http1Error): void {
 		const stream = this.current;
-		const answered = stream?.responseBegun ?? false;
-		if (!answered) this.answer(statusOfHttp1Error(error.code));
-		stream?.lose('protocol_error', error);
-		this.close(answered ? 'reset' : 'flush');
+		const status = statusOfHttp1Error(error.code);
+		if (stream === null) this.answerBadHead(status, error);
+		else this.failRequest(stream, status, error);
 		this.events.onProtocolError(error);
+	}
+
+	private failRequest(stream: Http1ServerStream, status: number, error: Http1Error): void {
+		if (!stream.responseBegun) {
+			// What is wrong with the rest of the request is no matter any more.
+			stream.closeAfter = true;
+			stream.listener.onBadRequest?.(status);
+			if (!stream.responseBegun) this.answer(status);
+			else if (this.current !== stream) return;
+			stream.lose('protocol_error', error);
+			this.close('flush');
+			return;
+		}
+		stream.lose('protocol_error', error);
+		this.close('reset');
+	}
+
+	private answerBadHead(status: number, error: WeftError): void {
+		if (this.events.onBadHead === undefined) {
+			this.answer(status);
+			this.close('flush');
+			return;
+		}
+		const stream = new Http1ServerStream(this, BAD_REQUEST);
+		this.current = stream;
+		this.writer.reset();
+		this.events.onBadHead(stream, status, error);
+		if (!stream.responseBegun) this.answer(status);
+		this.close('flush');
+		this.leaveCurrent();
+	}
+
+	refuseHead(status: number, error: WeftError): void {
+		if (!this.closed && this.current === null) this.answerBadHead(status, error);
 	}
 
 	/** Whoever writes the response broke it. */

@@ -116,6 +116,11 @@ export abstract class Http2Connection extends ControlFrames implements FrameSink
 		if (this.writer.blocked && !this.closed) this.checkOutbound();
 	}
 
+	/** A header block has begun and is not complete. */
+	protected get headBegun(): boolean {
+		return this.block.streamId !== 0;
+	}
+
 	onFrameTooLarge(): void {
 		this.fail(ErrorCode.frameSizeError, 'http2_bad_frame_size', 'a frame larger than SETTINGS_MAX_FRAME_SIZE');
 	}

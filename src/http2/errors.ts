@@ -29,6 +29,7 @@ export type Http2ErrorCode =
 	| 'http2_unknown_frame_flood'
 	| 'http2_small_window_flood'
 	| 'http2_outbound_queue_full'
+	| 'http2_slow_head'
 	/** The peer does not take what a stream has for it. */
 	| 'http2_stalled'
 	/** The peer reset a stream. */

@@ -52,6 +52,7 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec, Se
 	override receive(bytes: Uint8Array): void {
 		if (this.prefaceBytes === CLIENT_PREFACE.length) {
 			super.receive(bytes);
+			if (this.headBegun) this.events.onPartialHead?.();
 			return;
 		}
 		if (this.closed) return;
@@ -70,6 +71,10 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec, Se
 		this.finish();
 		this.loseStreams('connection_lost', new Http2Error('http2_closed', 'the client closed', 'downstream'));
 		this.events.onIdle();
+	}
+
+	refuseHead(): void {
+		this.calm('http2_slow_head', 'a head that does not come to its end');
 	}
 
 	startDrain(): void {

@@ -55,10 +55,6 @@ export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 	'envoy.extensions.filters.http.router.v3.Router.dynamic_stats': STATISTICS,
 	'envoy.extensions.filters.http.router.v3.Router.start_child_span': 'weft makes no spans yet',
 	'envoy.extensions.filters.http.router.v3.Router.suppress_grpc_request_failure_code_stats': STATISTICS,
-	'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.delayed_close_timeout':
-		'a connection that weft closes is closed at once',
-	'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.drain_timeout':
-		'connections that drain are closed after the request under way; Envoy spreads that over time',
 	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.full_scan_certs_on_sni_mismatch':
 		'there is one certificate, which is always shown: as with true',
 	'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.enforce_rsa_key_usage': "BoringSSL's own rule holds",

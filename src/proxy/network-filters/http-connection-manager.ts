@@ -32,6 +32,10 @@ const HEADER_KIB_DEFAULT = 60;
 const HEADERS_DEFAULT = 100;
 const IDLE_TIMEOUT_MS_DEFAULT = 3_600_000;
 const STREAM_IDLE_TIMEOUT_MS_DEFAULT = 300_000;
+const DRAIN_TIMEOUT_MS_DEFAULT = 5000;
+const DELAYED_CLOSE_MS_DEFAULT = 1000;
+/** Envoy's is its second for a close of any kind; one without bytes of ours in hand is the kernel's matter there. */
+const FLUSH_LINGER_MS_DEFAULT = 30_000;
 
 /** @throws ConfigError */
 export function compileHttpConnectionManager(config: TypedConfig, context: NetworkFilterContext): NetworkFilter {
@@ -134,6 +138,7 @@ function settingsOf(
 	);
 	const common = message.commonHttpProtocolOptions;
 	const http1 = message.httpProtocolOptions;
+	const delayedCloseMs = durationMs(message.delayedCloseTimeout);
 	const headerKib = message.maxRequestHeadersKb ?? HEADER_KIB_DEFAULT;
 	if (headerKib < 1 || headerKib > 8192) throw config.error('max_request_headers_kb', String(headerKib), '1 to 8192');
 	const upgrades = new Set<string>();
@@ -158,10 +163,15 @@ function settingsOf(
 		stats: new HttpStats(context.registry, message.statPrefix),
 		serverName: message.serverName === '' ? 'weft' : message.serverName,
 		serverHeader: serverHeader(message.serverHeaderTransformation),
+		requestHeadersTimeoutMs: durationMs(message.requestHeadersTimeout) ?? 0,
 		requestTimeoutMs: durationMs(message.requestTimeout) ?? 0,
 		streamIdleTimeoutMs: durationMs(message.streamIdleTimeout) ?? STREAM_IDLE_TIMEOUT_MS_DEFAULT,
 		idleTimeoutMs: durationMs(common?.idleTimeout) ?? IDLE_TIMEOUT_MS_DEFAULT,
 		maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
+		drainTimeoutMs: durationMs(message.drainTimeout) ?? DRAIN_TIMEOUT_MS_DEFAULT,
+		delayedCloseMs: delayedCloseMs ?? DELAYED_CLOSE_MS_DEFAULT,
+		// 0 bounds nothing in Envoy; a client that takes nothing would hold its connection for ever.
+		flushLingerMs: delayedCloseMs === null || delayedCloseMs === 0 ? FLUSH_LINGER_MS_DEFAULT : delayedCloseMs,
 		maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,
 		requestsPerConnectionMax: common?.maxRequestsPerConnection ?? 0,
 		requestHeaderBytesMax: headerKib * 1024,

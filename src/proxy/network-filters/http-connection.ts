@@ -6,9 +6,10 @@ import type { CodecTransport, ServerCodec, ServerCodecEvents } from '../../http/
 import type { RequestListener, ServerStream } from '../../http/stream.ts';
 import type { Connection, ConnectionHandler, IpAddress } from '../../net/network.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
-import type { WeftError } from '../../std/errors.ts';
+import { WeftError } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
 import type { Random } from '../../std/random.ts';
+import { type BadHead, badHeadOf, headTimeout, headTimeoutDueMs } from './bad-request.ts';
 import { type ExchangeHome, HttpExchange } from './http-exchange.ts';
 import type { HttpSettings } from './http-settings.ts';
 import type { ConnectionInfo, ServedConnection } from './network-filter.ts';
@@ -47,6 +48,11 @@ export class HttpConnection
 	private lingerDueMs = NEVER;
 	/** What was not sent yet when the linger began. */
 	private lingerBufferedBytes = 0;
+	/** First and last byte of a request's head that is not complete; 0: there is none. */
+	private headSinceMs = 0;
+	private headMovedMs = 0;
+	/** Why we gave a head up; null: the client is at fault. */
+	private headTimeout: BadHead | null = null;
 	private readonly active = new Set<HttpExchange>();
 	private readonly timer: Timer;
 	private timerDueMs = NEVER;
@@ -55,6 +61,8 @@ export class HttpConnection
 	private readonly settingsAtOpen: HttpSettings;
 	private draining = false;
 	private drainsGently = false;
+	/** It reached its longest duration; when it is closed though idle. */
+	private agedDueMs = NEVER;
 	private closed = false;
 
 	constructor(
@@ -100,7 +108,7 @@ export class HttpConnection
 			return;
 		}
 		this.connection.end();
-		this.lingerUntil(FLUSH_LINGER_MS);
+		this.lingerUntil(this.settingsAtOpen.flushLingerMs);
 	}
 
 	// The socket.
@@ -162,14 +170,33 @@ export class HttpConnection
 	// What the codec says.
 
 	onStream(stream: ServerStream): RequestListener {
-		const exchange = new HttpExchange(this, stream, this.slot.current, this.clock.nowMs());
+		const nowMs = this.clock.nowMs();
+		const exchange = new HttpExchange(
+			this,
+			stream,
+			this.slot.current,
+			this.headSinceMs === 0 ? nowMs : this.headSinceMs,
+		);
+		this.headSinceMs = 0;
 		this.active.add(exchange);
 		return exchange;
 	}
 
+	onPartialHead(): void {
+		this.headMovedMs = this.clock.nowMs();
+		if (this.headSinceMs !== 0) return;
+		this.headSinceMs = this.headMovedMs;
+		this.wakeAt(this.connectionDueMs());
+	}
+
+	onBadHead(stream: ServerStream, status: number, error: WeftError): void {
+		const exchange = this.onStream(stream) as HttpExchange;
+		exchange.refuse(status, this.headTimeout ?? badHeadOf(error.code));
+	}
+
 	onProtocolError(error: WeftError): void {
 		this.settingsAtOpen.stats.protocolErrors.inc();
-		this.lingerUntil(LINGER_MS);
+		this.lingerUntil(this.settingsAtOpen.delayedCloseMs);
 		if (log.enabled('debug')) log.debug('a client broke the protocol', { code: error.code, message: error.message });
 	}
 
@@ -243,11 +270,12 @@ export class HttpConnection
 				return;
 			}
 			this.lingerDueMs = NEVER;
-			this.lingerUntil(FLUSH_LINGER_MS);
+			this.lingerUntil(this.settingsAtOpen.flushLingerMs);
 		}
 		const { maxConnectionDurationMs, idleTimeoutMs, stats } = this.settingsAtOpen;
-		if (maxConnectionDurationMs > 0 && nowMs >= this.openedMs + maxConnectionDurationMs) this.drain();
+		if (maxConnectionDurationMs > 0 && nowMs >= this.openedMs + maxConnectionDurationMs) this.grewOld(nowMs);
 		if (this.closed) return;
+		if (this.headSinceMs !== 0 && this.giveUpHead(nowMs)) return;
 		if (this.active.size === 0 && idleTimeoutMs > 0 && nowMs >= this.idleSinceMs + idleTimeoutMs) {
 			stats.idleTimeouts.inc();
 			this.close('flush');
@@ -256,12 +284,39 @@ export class HttpConnection
 		this.wakeAt(Math.min(dueMs, this.connectionDueMs()));
 	}
 
+	/** The next response says that it is the last; a client that asks for nothing more is left when its time is over. */
+	private grewOld(nowMs: number): void {
+		if (this.draining) return;
+		if (nowMs >= this.agedDueMs) this.drain();
+		if (this.agedDueMs !== NEVER) return;
+		this.settingsAtOpen.stats.connectionDurations.inc();
+		this.agedDueMs = nowMs + this.settingsAtOpen.drainTimeoutMs;
+		this.codec.startDrain(true);
+	}
+
+	/** True: a head took too long, and was refused. */
+	private giveUpHead(nowMs: number): boolean {
+		const timeout = headTimeout(this.settingsAtOpen, this.headSinceMs, this.headMovedMs, nowMs);
+		if (timeout === null) return false;
+		timeout.count(this.settingsAtOpen.stats);
+		this.headTimeout = timeout;
+		this.codec.refuseHead(408, new WeftError('request_head_timeout', timeout.body, { origin: 'downstream' }));
+		this.headSinceMs = 0;
+		this.lingerUntil(this.settingsAtOpen.delayedCloseMs);
+		return true;
+	}
+
 	/** When the connection itself is to be looked at. */
 	private connectionDueMs(): number {
 		const { maxConnectionDurationMs, idleTimeoutMs } = this.settingsAtOpen;
 		const idleDueMs = this.active.size === 0 && idleTimeoutMs > 0 ? this.idleSinceMs + idleTimeoutMs : NEVER;
-		const endDueMs = maxConnectionDurationMs > 0 && !this.draining ? this.openedMs + maxConnectionDurationMs : NEVER;
-		return Math.min(idleDueMs, endDueMs, this.lingerDueMs);
+		let endDueMs = NEVER;
+		if (maxConnectionDurationMs > 0 && !this.draining) {
+			endDueMs = this.agedDueMs === NEVER ? this.openedMs + maxConnectionDurationMs : this.agedDueMs;
+		}
+		const headDueMs =
+			this.headSinceMs === 0 ? NEVER : headTimeoutDueMs(this.settingsAtOpen, this.headSinceMs, this.headMovedMs);
+		return Math.min(idleDueMs, endDueMs, headDueMs, this.lingerDueMs);
 	}
 
 	private fault(error: unknown): void {
@@ -281,11 +336,6 @@ export class HttpConnection
 		if (!this.closed) this.connection.reset();
 	}
 }
-
-/** A client that broke the protocol has this long to close its side (Envoy `delayed_close_timeout`). */
-const LINGER_MS = 1000;
-/** After an orderly close, so long without progress: the kernel may still hold some of the last response. */
-const FLUSH_LINGER_MS = 30_000;
 
 /** Longer waits are cut into pieces of this: timers of the platform take no more than 2^31 ms. */
 const TIMER_MAX_MS = 2 ** 30;

@@ -9,19 +9,23 @@
 import { GrpcStatus } from '../../grpc/status.ts';
 import { getHeader, getHeaderJoined, type HeaderList, removeHeader, setHeader } from '../../http/headers.ts';
 import type { RequestHead, RequestListener, ResetReason, ResponseHead, ServerStream } from '../../http/stream.ts';
+import { reasonOf } from '../../http1/head-writer.ts';
 import type { Connection, IpAddress } from '../../net/network.ts';
 import type { Clock } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';
 import { applyHeaderMutations } from '../format/header-mutations.ts';
 import { Exchange, PauseReason, type RequestSink } from '../http-filters/exchange.ts';
+import { HttpFilterChain } from '../http-filters/filter.ts';
 import type { Route } from '../route/route.ts';
 import { ResponseFlag } from '../stream-info.ts';
+import { type BadHead, CODEC_ERROR } from './bad-request.ts';
 import type { HttpSettings } from './http-settings.ts';
 import { localReplyHead } from './local-reply.ts';
 import { appendVia, prepareRequest, REQUEST_OK } from './prepare-request.ts';
 import { streamDurationMs } from './stream-duration.ts';
 
+const NO_FILTERS = new HttpFilterChain([]);
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** What an exchange needs of the connection that it is on. */
@@ -45,6 +49,8 @@ export class HttpExchange extends Exchange implements RequestListener {
 	readonly random: Random;
 	readonly bufferLimitBytes: number;
 	private sink: RequestSink | null = null;
+	/** None of a request that could not be read. */
+	private filters: HttpFilterChain;
 	/** The next filter to see the request's head. */
 	private nextFilter = 0;
 	private pauses = 0;
@@ -65,13 +71,15 @@ export class HttpExchange extends Exchange implements RequestListener {
 		readonly settings: HttpSettings,
 		startMs: number,
 	) {
-		super(home.connection, settings.listenerName, startMs, home.clock.wallMs());
+		const nowMs = home.clock.nowMs();
+		super(home.connection, settings.listenerName, startMs, home.clock.wallMs() - (nowMs - startMs));
 		this.clock = home.clock;
 		this.random = home.random;
 		this.protocol = home.protocol;
 		this.originalDestination = home.originalDestination;
 		this.bufferLimitBytes = settings.bufferLimitBytes;
-		this.lastMoveMs = startMs;
+		this.lastMoveMs = nowMs;
+		this.filters = settings.filters;
 		this.idleMs = settings.streamIdleTimeoutMs;
 		settings.stats.requestsTotal.inc();
 		settings.stats.requestsActive.inc();
@@ -94,6 +102,18 @@ export class HttpExchange extends Exchange implements RequestListener {
 		const route = table === null || head.method === 'CONNECT' ? null : table.route(head, this.random);
 		this.setRoute(route);
 		this.runRequestHead();
+	}
+
+	/** In place of `onHead`: there is no head that could be read. */
+	refuse(status: number, why: BadHead): void {
+		this.filters = NO_FILTERS;
+		this.endRequest();
+		this.sendLocalReply(status, why.body ?? reasonOf(status), why.flags, why.details);
+	}
+
+	onBadRequest(status: number): void {
+		if (this.complete || this.responseStarted) return;
+		this.sendLocalReply(status, reasonOf(status), CODEC_ERROR.flags, CODEC_ERROR.details);
 	}
 
 	/** False: it cannot be met, and is answered. One that only the upstream understood would leave open who waits for whom. */
@@ -171,7 +191,9 @@ export class HttpExchange extends Exchange implements RequestListener {
 		const reply = localReplyHead(this.requestHead, status, body, extraHeaders, grpcStatus);
 		const mutations = this.route?.responseHeaders ?? null;
 		if (mutations !== null) applyHeaderMutations(mutations, reply.head.headers, this);
-		const withBody = reply.body.byteLength > 0 && this.requestHead.method !== 'HEAD';
+		// Nobody waits for the rest of the request; HTTP/2 leaves the header out.
+		if (!this.requestEnded && this.requestHead.upgrade === '') reply.head.headers.push('connection', 'close');
+		const withBody = reply.body.byteLength > 0 && (this.requestHead as RequestHead | null)?.method !== 'HEAD';
 		this.sendResponseHead(reply.head, !withBody);
 		if (withBody) this.sendResponseData(reply.body, true);
 	}
@@ -206,7 +228,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		}
 		if (settings.via !== '') appendVia(head.headers, settings.via);
 		if (settings.requestIdInResponse) this.echoRequestId(head);
-		const hooks = settings.filters.responseHead;
+		const hooks = this.filters.responseHead;
 		for (let i = 0; i < hooks.length; i++) {
 			hooks[i]!.onResponseHead(this, head, end);
 			if (this.complete) return;
@@ -220,7 +242,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 
 	sendResponseData(bytes: Uint8Array, end: boolean): boolean {
 		if (this.complete) return true;
-		const hooks = this.settings.filters.responseData;
+		const hooks = this.filters.responseData;
 		let out = bytes;
 		for (let i = 0; i < hooks.length; i++) {
 			out = hooks[i]!.onResponseData(this, out, end);
@@ -236,7 +258,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 	sendResponseTrailers(trailers: HeaderList): void {
 		if (this.complete) return;
 		this.responseTrailers = trailers;
-		const hooks = this.settings.filters.responseTrailers;
+		const hooks = this.filters.responseTrailers;
 		for (let i = 0; i < hooks.length; i++) {
 			hooks[i]!.onResponseTrailers(this, trailers);
 			if (this.complete) return;
@@ -319,7 +341,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 	}
 
 	private runRequestHead(): void {
-		const hooks = this.settings.filters.requestHead;
+		const hooks = this.filters.requestHead;
 		while (this.nextFilter < hooks.length) {
 			const hook = hooks[this.nextFilter]!;
 			this.nextFilter += 1;
@@ -349,7 +371,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 	}
 
 	private passData(bytes: Uint8Array, end: boolean): void {
-		const hooks = this.settings.filters.requestData;
+		const hooks = this.filters.requestData;
 		let out = bytes;
 		for (let i = 0; i < hooks.length; i++) {
 			out = hooks[i]!.onRequestData(this, out, end);
@@ -359,7 +381,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 	}
 
 	private passTrailers(trailers: HeaderList): void {
-		const hooks = this.settings.filters.requestTrailers;
+		const hooks = this.filters.requestTrailers;
 		for (let i = 0; i < hooks.length; i++) {
 			hooks[i]!.onRequestTrailers(this, trailers);
 			if (this.complete) return;
@@ -402,6 +424,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 	}
 
 	private echoRequestId(head: ResponseHead): void {
+		if ((this.requestHead as RequestHead | null) === null) return;
 		const id = getHeader(this.requestHead.headers, 'x-request-id');
 		if (id !== undefined) setHeader(head.headers, 'x-request-id', id);
 	}
@@ -420,7 +443,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		settings.stats.requestsActive.dec();
 		settings.stats.requestsCompleted.inc();
 		settings.stats.requestMs.observe(this.endMs - this.startMs);
-		const hooks = settings.filters.complete;
+		const hooks = this.filters.complete;
 		for (let i = 0; i < hooks.length; i++) hooks[i]!.onComplete(this);
 		const logs = settings.accessLogs;
 		for (let i = 0; i < logs.length; i++) logs[i]!.log(this);

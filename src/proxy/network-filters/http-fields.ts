@@ -25,7 +25,7 @@ export const HTTP_FIELDS: SupportedFields = {
 		'max_request_headers_kb',
 		'stream_idle_timeout',
 		'request_timeout',
-		// How long Envoy spreads connection closes while draining, and lingers after a close: ours are prompt.
+		'request_headers_timeout',
 		'drain_timeout',
 		'delayed_close_timeout',
 		'access_log',

@@ -28,13 +28,22 @@ export interface HttpSettings {
 	/** Value of the `server` header; empty: none is set. Default `weft`. */
 	readonly serverName: string;
 	readonly serverHeader: 'overwrite' | 'append_if_absent' | 'pass_through';
+	/** From the first byte of a request to the end of its head. 0: no limit. Default 0. */
+	readonly requestHeadersTimeoutMs: number;
 	/** 0: no limit. Default 0. */
 	readonly requestTimeoutMs: number;
 	/** Nothing moved on a stream. Default 300000. */
 	readonly streamIdleTimeoutMs: number;
 	/** A connection without a stream. Default 3600000. */
 	readonly idleTimeoutMs: number;
+	/** 0: no limit. Default 0. */
 	readonly maxConnectionDurationMs: number;
+	/** How long a connection that reached its longest duration may still be idle. Default 5000. */
+	readonly drainTimeoutMs: number;
+	/** How long a client that broke the protocol has to close its side. Default 1000. */
+	readonly delayedCloseMs: number;
+	/** How long a client may take nothing of what is left for it once we have closed. Default 30000. */
+	readonly flushLingerMs: number;
 	readonly maxStreamDurationMs: number;
 	/** 0: no limit. */
 	readonly requestsPerConnectionMax: number;

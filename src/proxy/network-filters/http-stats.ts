@@ -14,6 +14,8 @@ export class HttpStats {
 	readonly receivedResets: Counter;
 	readonly sentResets: Counter;
 	readonly requestTimeouts: Counter;
+	readonly headerTimeouts: Counter;
+	readonly connectionDurations: Counter;
 	readonly maxDurationTimeouts: Counter;
 	readonly idleTimeouts: Counter;
 	readonly streamIdleTimeouts: Counter;
@@ -39,6 +41,11 @@ export class HttpStats {
 		this.receivedResets = counter('envoy_http_downstream_rq_rx_reset', 'Streams that the client reset');
 		this.sentResets = counter('envoy_http_downstream_rq_tx_reset', 'Streams that were reset towards the client');
 		this.requestTimeouts = counter('envoy_http_downstream_rq_timeout', 'Requests over their request timeout');
+		this.headerTimeouts = counter('envoy_http_downstream_rq_header_timeout', 'Requests whose head took too long');
+		this.connectionDurations = counter(
+			'envoy_http_downstream_cx_max_duration_reached',
+			'Connections over their maximum duration',
+		);
 		this.maxDurationTimeouts = counter(
 			'envoy_http_downstream_rq_max_duration_reached',
 			'Streams over their maximum duration',
