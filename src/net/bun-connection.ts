@@ -19,7 +19,15 @@ import type {
 } from './network.ts';
 import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
 import { checkPeer, nativeServerTls, readTlsInfo } from './tls.ts';
-import { ByteQueue, releaseSlab, SLAB_BYTES, takeSlab } from './write-buffer.ts';
+import {
+	ByteQueue,
+	LARGE_SLAB_BYTES,
+	releaseSlab,
+	SEND_AT_ONCE_BYTES,
+	SLAB_BYTES,
+	takeLargeSlab,
+	takeSlab,
+} from './write-buffer.ts';
 
 /** Of the high one. */
 const LOW_WATERMARK_PART = 4;
@@ -83,14 +91,12 @@ export class BunConnection implements Connection {
 		if (this.queue !== null || this.state !== 'open') {
 			this.queue ??= new ByteQueue();
 			this.queue.append(bytes);
-		} else if (this.slabLength + length <= SLAB_BYTES) {
-			this.slab ??= takeSlab();
-			this.slab.set(bytes, this.slabLength);
-			this.slabLength += length;
-			this.wantFlush();
-		} else {
+		} else if (!this.gather(bytes)) {
 			if (this.slab !== null) this.sendSlab();
-			this.sendOrKeep(bytes, 0, length);
+			// The kernel may have said that the connection is gone.
+			if ((this.state as State) === 'closed') return true;
+			// What did not fit may begin the next slab.
+			if (this.queue !== null || !this.gather(bytes)) this.sendOrKeep(bytes, 0, length);
 		}
 		if (this.bufferedBytes <= this.highWatermarkBytes) return true;
 		this.blocked = true;
@@ -297,6 +303,30 @@ export class BunConnection implements Connection {
 		if (this.flushWanted || this.state !== 'open') return;
 		this.flushWanted = true;
 		this.boundary.turnEnd.add(this);
+	}
+
+	/** False: it is too much to be copied, or does not fit. */
+	private gather(bytes: Uint8Array): boolean {
+		const length = this.slabLength + bytes.length;
+		let slab = this.slab;
+		if (slab === null) {
+			if (length > SLAB_BYTES) return false;
+			slab = takeSlab();
+			this.slab = slab;
+		} else if (length > slab.length) {
+			if (length > LARGE_SLAB_BYTES || slab.length !== SLAB_BYTES) return false;
+			const larger = takeLargeSlab();
+			if (larger === null) return false;
+			larger.set(slab.subarray(0, this.slabLength));
+			releaseSlab(slab);
+			slab = larger;
+			this.slab = slab;
+		}
+		slab.set(bytes, this.slabLength);
+		this.slabLength = length;
+		if (length >= SEND_AT_ONCE_BYTES) this.sendSlab();
+		else this.wantFlush();
+		return true;
 	}
 
 	private sendSlab(): void {

@@ -1,22 +1,46 @@
-// Bytes between `write` and the kernel. Small writes of one turn gather in a slab from a shared
-// pool, which leaves with one system call at the end of the turn; what the kernel does not take
-// waits in a queue of copies. An idle connection holds neither.
+// Bytes between `write` and the kernel. The writes of one turn gather in a slab from a shared pool,
+// which leaves with one system call at the end of the turn; what the kernel does not take waits in a
+// queue of copies. An idle connection holds neither.
 //
 //   write ──small──▶ slab ──end of turn──▶ kernel ──not all taken──▶ queue ──drain──▶ kernel
-//     └──────large, and nothing waits──────▶ ┘
+//     └──────large, and nothing gathered───▶ ┘
+//
+// A slab that fills becomes a large one: a head and its body, or frames of 16 KiB, each with a header
+// of its own, leave together. To copy 64 KiB costs less than a system call and a segment more.
 
 export const SLAB_BYTES = 16 * 1024;
+export const LARGE_SLAB_BYTES = 128 * 1024;
+/** So much is worth a system call by itself: it leaves at once, and the slab is for the next one, still in the cache. */
+export const SEND_AT_ONCE_BYTES = 64 * 1024;
 /** Slabs kept for reuse by one worker: 1 MiB. */
 const POOL_SLABS_MAX = 64;
+/** Large ones of one worker, in use and kept for reuse: 1 MiB. */
+const LARGE_SLABS_MAX = 8;
+const FURTHER_CHUNK_BYTES = 64 * 1024;
 
 const pool: Uint8Array[] = [];
+const largePool: Uint8Array[] = [];
+let largeInUse = 0;
 
 export function takeSlab(): Uint8Array {
 	return pool.pop() ?? new Uint8Array(SLAB_BYTES);
 }
 
+/** Null: too many are in use, the caller sends what it has. */
+export function takeLargeSlab(): Uint8Array | null {
+	if (largeInUse >= LARGE_SLABS_MAX) return null;
+	largeInUse++;
+	return largePool.pop() ?? new Uint8Array(LARGE_SLAB_BYTES);
+}
+
+/** Of either size. */
 export function releaseSlab(slab: Uint8Array): void {
-	if (pool.length < POOL_SLABS_MAX) pool.push(slab);
+	if (slab.length === SLAB_BYTES) {
+		if (pool.length < POOL_SLABS_MAX) pool.push(slab);
+		return;
+	}
+	largeInUse--;
+	largePool.push(slab);
 }
 
 /** First in, first out, of bytes that it owns. */
@@ -28,7 +52,7 @@ export class ByteQueue {
 	/** Bytes that wait. */
 	length = 0;
 
-	/** Copies `bytes[from..]`. Small appends share a chunk. */
+	/** Copies `bytes[from..]`. Small appends share a chunk; what waits behind others goes out in larger pieces. */
 	append(bytes: Uint8Array, from = 0): void {
 		let offset = from;
 		const end = bytes.length;
@@ -41,7 +65,8 @@ export class ByteQueue {
 			offset += take;
 		}
 		if (offset === end) return;
-		const chunk = new Uint8Array(Math.max(SLAB_BYTES, end - offset));
+		const least = tail === undefined ? SLAB_BYTES : FURTHER_CHUNK_BYTES;
+		const chunk = new Uint8Array(Math.max(least, end - offset));
 		chunk.set(bytes.subarray(offset));
 		this.chunks.push(chunk);
 		this.tailLength = end - offset;
