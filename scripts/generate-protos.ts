@@ -37,11 +37,15 @@ const ENTRY_POINTS = [
 	'envoy/extensions/filters/listener/http_inspector/v3/http_inspector.proto',
 	'envoy/extensions/filters/listener/original_dst/v3/original_dst.proto',
 	'envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto',
+	'envoy/extensions/filters/network/connection_limit/v3/connection_limit.proto',
 	'envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto',
 	'envoy/extensions/filters/network/rbac/v3/rbac.proto',
 	'envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto',
 	'envoy/extensions/load_balancing_policies/least_request/v3/least_request.proto',
 	'envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.proto',
+	'envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections.proto',
+	'envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap.proto',
+	'envoy/extensions/resource_monitors/injected_resource/v3/injected_resource.proto',
 	'envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto',
 	'envoy/extensions/transport_sockets/tls/v3/tls.proto',
 	'envoy/extensions/upstreams/http/v3/http_protocol_options.proto',
@@ -63,6 +67,11 @@ const ADDED_FIELDS = [
 		file: 'envoy/config/core/v3/address.proto',
 		after: '  bool ipv4_compat = 6;\n',
 		text: '\n  // The network namespace in which the socket is made, by its path (for example /proc/PID/ns/net).\n  string network_namespace_filepath = 7;\n',
+	},
+	{
+		file: 'envoy/config/overload/v3/overload.proto',
+		after: '    TRANSPORT_SOCKET_CONNECT = 3;\n',
+		text: '\n    // HttpProtocolOptions.max_connection_duration of downstream connections.\n    HTTP_DOWNSTREAM_CONNECTION_MAX = 4;\n\n    // How long a stream may take to be flushed to a downstream client.\n    HTTP_DOWNSTREAM_STREAM_FLUSH = 5;\n',
 	},
 ];
 

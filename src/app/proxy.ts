@@ -24,6 +24,11 @@ import { ListenerManager } from '../proxy/listener/listener-manager.ts';
 import { ownWorkload } from '../proxy/mesh-telemetry/own-workload.ts';
 import { tcpMeshTelemetryFactory } from '../proxy/network-filters/tcp-mesh-telemetry.ts';
 import type { TcpSessionFilterFactory } from '../proxy/network-filters/tcp-session-filter.ts';
+import { connectionBudget, isConnectionLimitKey } from '../proxy/overload/connection-budget.ts';
+import { compileOverloadManager, connectionsMax } from '../proxy/overload/overload-config.ts';
+import { OverloadManager } from '../proxy/overload/overload-manager.ts';
+import { OverloadState } from '../proxy/overload/overload-state.ts';
+import { compileRuntime } from '../proxy/overload/runtime.ts';
 import { RouteConfigs } from '../proxy/route/route-configs.ts';
 import { SecretManager } from '../proxy/tls/secret-manager.ts';
 import { typeRegistry } from '../proxy/type-registry.ts';
@@ -50,6 +55,10 @@ export interface ProxyOptions {
 	/** Filters beside those of weft itself. */
 	readonly httpFilters?: readonly HttpFilterFactory[];
 	readonly tcpFilters?: readonly TcpSessionFilterFactory[];
+	/** What `fixed_heap` measures. Default: the resident set of the process. */
+	readonly residentBytes?: () => number;
+	/** What the overload action `shrink_heap` does. Default: nothing. */
+	readonly shrinkHeap?: () => void;
 	/** Several workers share the ports. Default false. */
 	readonly reusePort?: boolean;
 	/** How long connections of a removed listener may go on. Default 600000. */
@@ -107,6 +116,7 @@ class ComposedProxy implements RunningProxy {
 	private readonly logFiles: LogFiles;
 	private readonly files: FileDiscovery[] = [];
 	private readonly adsCluster: string | null = null;
+	private readonly overload: OverloadManager | null = null;
 	private stopped = false;
 
 	constructor(options: ProxyOptions) {
@@ -154,6 +164,13 @@ class ComposedProxy implements RunningProxy {
 		]);
 		const tcpFilters = [tcpMeshTelemetryFactory(own), ...(options.tcpFilters ?? [])];
 		this.routes = new RouteConfigs(this.sources, filters.compileRouteConfig, clock);
+		const overload = new OverloadState();
+		const overloadConfig =
+			bootstrap.overloadManager === undefined ? null : compileOverloadManager(bootstrap.overloadManager);
+		const connections = connectionBudget(
+			compileRuntime(bootstrap.layeredRuntime, isConnectionLimitKey),
+			overloadConfig === null ? null : connectionsMax(overloadConfig),
+		);
 		this.listeners = new ListenerManager({
 			network,
 			registry,
@@ -167,11 +184,28 @@ class ComposedProxy implements RunningProxy {
 				filters,
 				tcpFilters: new Map(tcpFilters.map((factory) => [factory.typeUrl, factory])),
 				logFiles: this.logFiles,
+				overload,
 			},
 			secrets: this.secrets,
+			connections,
 			...(options.reusePort === undefined ? {} : { reusePort: options.reusePort }),
 			...(options.drainTimeMs === undefined ? {} : { drainTimeMs: options.drainTimeMs }),
 		});
+		if (overloadConfig !== null) {
+			const { residentBytes = process.memoryUsage.rss, shrinkHeap = () => {} } = options;
+			const onChange = (): void => this.listeners.overloadChanged();
+			const state = overload;
+			this.overload = new OverloadManager({
+				config: overloadConfig,
+				state,
+				clock,
+				registry,
+				connections,
+				residentBytes,
+				shrinkHeap,
+				onChange,
+			});
+		}
 	}
 
 	start(): void {
@@ -210,6 +244,7 @@ class ComposedProxy implements RunningProxy {
 	async stop(): Promise<void> {
 		if (this.stopped) return;
 		this.stopped = true;
+		this.overload?.close();
 		this.listeners.stop();
 		this.clusters.close();
 		this.secrets.close();

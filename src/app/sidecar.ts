@@ -17,6 +17,7 @@ import type { Random } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
 import { type RunningProxy, startProxy } from './proxy.ts';
 import type { SidecarReports, startReports } from './sidecar-reports.ts';
+import { shrinkHeap } from './startup-memory.ts';
 
 export interface SidecarOptions {
 	/** See `parseBootstrap`. */
@@ -107,6 +108,7 @@ class ComposedSidecar implements Sidecar {
 			identity: this.agent,
 			stateDir,
 			drainTimeMs,
+			shrinkHeap,
 		});
 		try {
 			this.admin = this.startAdmin(registry);

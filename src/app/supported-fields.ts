@@ -12,11 +12,13 @@ import { ROUTER_FIELDS } from '../proxy/http-filters/router.ts';
 import { LISTENER_FIELDS } from '../proxy/listener/listener-fields.ts';
 import { HTTP_FIELDS } from '../proxy/network-filters/http-fields.ts';
 import { TCP_PROXY_FIELDS } from '../proxy/network-filters/tcp-proxy.ts';
+import { OVERLOAD_FIELDS } from '../proxy/overload/overload-config.ts';
 import { ROUTE_FIELDS } from '../proxy/route/route-fields.ts';
 import { TLS_FIELDS } from '../proxy/tls/tls-fields.ts';
 
 const SECTIONS: readonly (readonly [string, SupportedFields])[] = [
 	['Bootstrap', BOOTSTRAP_FIELDS],
+	['Overload manager', OVERLOAD_FIELDS],
 	['Listeners', LISTENER_FIELDS],
 	['HTTP connection manager', HTTP_FIELDS],
 	['Routes', ROUTE_FIELDS],

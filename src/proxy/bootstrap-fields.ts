@@ -19,8 +19,9 @@ export const BOOTSTRAP_FIELDS: SupportedFields = {
 		'watchdogs',
 		'enable_dispatcher_stats',
 		'deferred_stat_options',
-		// Only a layer for the admin interface's own changes, which weft has not.
+		// Static layers, and one for the admin interface's own changes, which weft has not.
 		'layered_runtime',
+		'overload_manager',
 	],
 	[`${BOOTSTRAP}.Bootstrap.StaticResources`]: ['listeners', 'clusters', 'secrets'],
 	[`${BOOTSTRAP}.Bootstrap.DynamicResources`]: ['lds_config', 'cds_config', 'ads_config'],
@@ -33,7 +34,7 @@ export const BOOTSTRAP_FIELDS: SupportedFields = {
 	],
 	[`${BOOTSTRAP}.ClusterManager`]: ['local_cluster_name'],
 	[`${BOOTSTRAP}.LayeredRuntime`]: ['layers'],
-	[`${BOOTSTRAP}.RuntimeLayer`]: ['name', 'admin_layer'],
+	[`${BOOTSTRAP}.RuntimeLayer`]: ['name', 'static_layer', 'admin_layer'],
 	'envoy.config.core.v3.Node': '*',
 	'envoy.config.core.v3.Address': ['socket_address', 'pipe'],
 	'envoy.config.core.v3.Pipe': ['path', 'mode'],

@@ -8,20 +8,20 @@ const VERSION = 'there is only V3';
 
 /** By full name: message, dot, field. */
 export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
-	'envoy.config.bootstrap.v3.Admin.ignore_global_conn_limit': THREADS,
+	'envoy.config.bootstrap.v3.Admin.ignore_global_conn_limit':
+		'the admin interface is outside all connection limits: as with true',
 	'envoy.config.bootstrap.v3.Admin.profile_path': 'the admin interface makes no profiles',
 	'envoy.config.bootstrap.v3.Bootstrap.cluster_manager':
 		'names the local cluster, for routing by zone, which is refused',
 	'envoy.config.bootstrap.v3.Bootstrap.deferred_stat_options': STATISTICS,
 	'envoy.config.bootstrap.v3.Bootstrap.enable_dispatcher_stats': STATISTICS,
-	'envoy.config.bootstrap.v3.Bootstrap.layered_runtime': "only the admin interface's own layer, which stays empty",
 	'envoy.config.bootstrap.v3.Bootstrap.stats_flush_interval': STATISTICS,
 	'envoy.config.bootstrap.v3.Bootstrap.stats_flush_on_admin': STATISTICS,
 	'envoy.config.bootstrap.v3.Bootstrap.watchdog': THREADS,
 	'envoy.config.bootstrap.v3.Bootstrap.watchdogs': THREADS,
 	'envoy.config.bootstrap.v3.ClusterManager.local_cluster_name': 'for routing by zone, which is refused',
-	'envoy.config.bootstrap.v3.LayeredRuntime.layers': "only the admin interface's own layer, which stays empty",
 	'envoy.config.bootstrap.v3.RuntimeLayer.admin_layer': 'stays empty',
+	'envoy.config.bootstrap.v3.RuntimeLayer.name': 'only names it',
 	'envoy.config.cluster.v3.CircuitBreakers.Thresholds.track_remaining': STATISTICS,
 	'envoy.config.cluster.v3.Cluster.CommonLbConfig.update_merge_window': 'updates are applied at once',
 	'envoy.config.cluster.v3.Cluster.ignore_health_on_host_removal':
@@ -40,14 +40,12 @@ export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 	'envoy.config.core.v3.SocketAddress.ipv4_compat': 'a listener on [::] takes IPv4 too: as with true',
 	'envoy.config.core.v3.SubstitutionFormatString.json_format_options': 'properties are always sorted: as with true',
 	'envoy.config.endpoint.v3.LocalityLbEndpoints.proximity': 'Envoy does not read it either',
-	'envoy.config.listener.v3.Listener.bypass_overload_manager': THREADS,
 	'envoy.config.listener.v3.Listener.connection_balance_config': THREADS,
 	'envoy.config.listener.v3.Listener.continue_on_listener_filters_timeout':
 		'listener filters here never wait for bytes',
 	'envoy.config.listener.v3.Listener.drain_type':
 		'a listener drains when it is changed, removed, or the process ends, never by a failed health check',
 	'envoy.config.listener.v3.Listener.enable_reuse_port': THREADS,
-	'envoy.config.listener.v3.Listener.ignore_global_conn_limit': THREADS,
 	'envoy.config.listener.v3.Listener.listener_filters_timeout': 'listener filters here never wait for bytes',
 	'envoy.config.listener.v3.Listener.max_connections_to_accept_per_socket_event': THREADS,
 	'envoy.config.route.v3.WeightedCluster.runtime_key_prefix': RUNTIME,

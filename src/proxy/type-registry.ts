@@ -5,6 +5,7 @@ import { createRegistry, type Registry } from '@bufbuild/protobuf';
 import { file_envoy_config_cluster_v3_cluster } from '../generated/envoy/config/cluster/v3/cluster_pb.ts';
 import { file_envoy_config_endpoint_v3_endpoint } from '../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
 import { file_envoy_config_listener_v3_listener } from '../generated/envoy/config/listener/v3/listener_pb.ts';
+import { file_envoy_config_overload_v3_overload } from '../generated/envoy/config/overload/v3/overload_pb.ts';
 import { file_envoy_config_route_v3_route_components } from '../generated/envoy/config/route/v3/route_components_pb.ts';
 import { file_envoy_config_route_v3_route } from '../generated/envoy/config/route/v3/route_pb.ts';
 import { file_envoy_extensions_access_loggers_file_v3_file } from '../generated/envoy/extensions/access_loggers/file/v3/file_pb.ts';
@@ -16,11 +17,15 @@ import { file_envoy_extensions_filters_http_router_v3_router } from '../generate
 import { file_envoy_extensions_filters_listener_http_inspector_v3_http_inspector } from '../generated/envoy/extensions/filters/listener/http_inspector/v3/http_inspector_pb.ts';
 import { file_envoy_extensions_filters_listener_original_dst_v3_original_dst } from '../generated/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.ts';
 import { file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector } from '../generated/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.ts';
+import { file_envoy_extensions_filters_network_connection_limit_v3_connection_limit } from '../generated/envoy/extensions/filters/network/connection_limit/v3/connection_limit_pb.ts';
 import { file_envoy_extensions_filters_network_http_connection_manager_v3_http_connection_manager } from '../generated/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts';
 import { file_envoy_extensions_filters_network_rbac_v3_rbac } from '../generated/envoy/extensions/filters/network/rbac/v3/rbac_pb.ts';
 import { file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy } from '../generated/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts';
 import { file_envoy_extensions_load_balancing_policies_least_request_v3_least_request } from '../generated/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.ts';
 import { file_envoy_extensions_load_balancing_policies_round_robin_v3_round_robin } from '../generated/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin_pb.ts';
+import { file_envoy_extensions_resource_monitors_downstream_connections_v3_downstream_connections } from '../generated/envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections_pb.ts';
+import { file_envoy_extensions_resource_monitors_fixed_heap_v3_fixed_heap } from '../generated/envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap_pb.ts';
+import { file_envoy_extensions_resource_monitors_injected_resource_v3_injected_resource } from '../generated/envoy/extensions/resource_monitors/injected_resource/v3/injected_resource_pb.ts';
 import { file_envoy_extensions_transport_sockets_raw_buffer_v3_raw_buffer } from '../generated/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.ts';
 import { file_envoy_extensions_transport_sockets_tls_v3_secret } from '../generated/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
 import { file_envoy_extensions_transport_sockets_tls_v3_tls } from '../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
@@ -52,6 +57,11 @@ export const typeRegistry: Registry = createRegistry(
 	file_envoy_extensions_transport_sockets_tls_v3_secret,
 	file_envoy_extensions_transport_sockets_tls_v3_tls,
 	file_envoy_extensions_upstreams_http_v3_http_protocol_options,
+	file_envoy_config_overload_v3_overload,
+	file_envoy_extensions_filters_network_connection_limit_v3_connection_limit,
+	file_envoy_extensions_resource_monitors_downstream_connections_v3_downstream_connections,
+	file_envoy_extensions_resource_monitors_fixed_heap_v3_fixed_heap,
+	file_envoy_extensions_resource_monitors_injected_resource_v3_injected_resource,
 	file_udpa_type_v1_typed_struct,
 	file_xds_type_v3_typed_struct,
 );

@@ -15,6 +15,10 @@ const SCOPES: readonly (readonly [prefix: string, label: string, scope: string])
 	['envoy_listener_', 'envoy_listener_address', 'listener'],
 ];
 
+/** Names of monitors, actions and points have dots of their own. */
+const OVERLOAD_STAT =
+	/^envoy_overload_envoy_(resource_monitors|overload_actions|load_shed_points)_(\w+)_(pressure|failed_updates|active|scale_percent|shed_load_count|shrink_count)$/;
+
 /** In the order of their names. */
 export function namedStats(registry: MetricRegistry): NamedStat[] {
 	const stats: NamedStat[] = [];
@@ -50,8 +54,10 @@ function dottedName(family: string, labelNames: readonly string[], labels: reado
 		else if (status !== undefined) rest += `_${status}`;
 		return `${scope}.${owner}.${rest}`;
 	}
+	const overload = OVERLOAD_STAT.exec(family);
+	if (overload !== null) return `overload.envoy.${overload[1]}.${overload[2]}.${overload[3]}`;
 	const plain = family.startsWith('envoy_')
-		? family.slice('envoy_'.length).replace(/^(cluster_manager|server|control_plane|listener_manager)_/, '$1.')
+		? family.slice('envoy_'.length).replace(/^(cluster_manager|server|control_plane|listener_manager|overload)_/, '$1.')
 		: family;
 	return labels.length === 0 ? plain : `${plain}{${labelNames.map((name, i) => `${name}=${labels[i]}`).join(',')}}`;
 }

@@ -7,8 +7,11 @@ import type { Address, ConnectionHandler, ServerTlsOptions } from '../../net/net
 import { SimulatedNetwork } from '../../net/simulated-network.ts';
 import { TestAuthority } from '../../net/testing-certificates.ts';
 import { VirtualClock } from '../../std/clock.ts';
+import { SeededRandom } from '../../std/random.ts';
 import { MetricRegistry } from '../../telemetry/registry.ts';
 import type { ConnectionInfo, NetworkFilter, ServedConnection } from '../network-filters/network-filter.ts';
+import { ConnectionBudget } from '../overload/connection-budget.ts';
+import { NO_OVERLOAD } from '../overload/overload-state.ts';
 import { ActiveListener } from './active-listener.ts';
 import type { FilterChain } from './filter-chain.ts';
 import type { ListenerConfig } from './listener-config.ts';
@@ -66,6 +69,8 @@ function config(...chains: FilterChain[]): ListenerConfig {
 		useOriginalDestination: false,
 		chains,
 		defaultChain: null,
+		ignoresGlobalLimit: false,
+		bypassesOverload: false,
 		backlog: 0,
 		bufferLimitBytes: null,
 		statName: 'l',
@@ -78,10 +83,15 @@ class World {
 	readonly clock = new VirtualClock(Date.now());
 	readonly network = new SimulatedNetwork({ seed: 3, clock: this.clock });
 	readonly registry = new MetricRegistry();
-	readonly listener = new ActiveListener('l', this.network, this.registry, 'l', {
-		forDestination: () => undefined,
-		connectionsGone: () => {},
-	});
+	readonly listener = new ActiveListener(
+		'l',
+		this.network,
+		this.registry,
+		'l',
+		{ forDestination: () => undefined, connectionsGone: () => {} },
+		{ state: NO_OVERLOAD, connections: new ConnectionBudget(Number.POSITIVE_INFINITY, new Map()) },
+		new SeededRandom(3),
+	);
 
 	connect(rootsPem: string): void {
 		const tls = { rootsPem, serverName: '' };

@@ -16,8 +16,10 @@ import type {
 } from '../../net/network.ts';
 import type { WeftError } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
+import type { Random } from '../../std/random.ts';
 import type { MetricRegistry } from '../../telemetry/registry.ts';
 import type { ServedConnection } from '../network-filters/network-filter.ts';
+import { ListenerAdmission, type OverloadContext } from '../overload/listener-admission.ts';
 import { type FilterChain, releaseFilterChain, selectFilterChain } from './filter-chain.ts';
 import { allChains, type ListenerConfig } from './listener-config.ts';
 import { ListenerStats } from './listener-stats.ts';
@@ -25,6 +27,8 @@ import { ListenerStats } from './listener-stats.ts';
 const log = new Logger('listener');
 /** Connections that may wait while a listener's first routes are on their way. */
 const HELD_MAX = 1024;
+/** Of `ServerTlsOptions`. */
+const HANDSHAKE_TIMEOUT_DEFAULT_MS = 15_000;
 
 export interface ListenerDirectory {
 	/** The listener for exactly this destination, or for its port on every address; undefined: none. */
@@ -47,6 +51,7 @@ export class ActiveListener {
 	private readonly connections = new Map<Connection, Taken>();
 	private held: { connection: Connection; destination: IpAddress | null }[] = [];
 	private readonly stats: ListenerStats;
+	private readonly admission: ListenerAdmission;
 	private draining = false;
 	private drainsGently = false;
 	/** Chains that an update took away; a handshake that began under one may still come to its end. */
@@ -59,8 +64,11 @@ export class ActiveListener {
 		registry: MetricRegistry,
 		statName: string,
 		private readonly directory: ListenerDirectory,
+		private readonly overload: OverloadContext,
+		random: Random,
 	) {
 		this.stats = new ListenerStats(registry, statName);
+		this.admission = new ListenerAdmission(name, overload, random, this.stats);
 	}
 
 	/** Null while its first configuration waits for routes. */
@@ -86,9 +94,21 @@ export class ActiveListener {
 				reusePort,
 				...(config.backlog > 0 ? { backlog: config.backlog } : {}),
 				...(config.mode > 0 ? { mode: config.mode } : {}),
+				admit: (scarce) => this.admission.admits(this.inForce ?? config, scarce),
 			},
 			(connection) => this.onConnection(connection),
 		);
+		if (this.overload.state.connectionsMeetLevels) this.overloadChanged(config);
+	}
+
+	/** Levels of overload changed: stops or goes on accepting, and has timeouts looked at. */
+	overloadChanged(config = this.inForce): void {
+		const { state } = this.overload;
+		const isStopped = state.stopAcceptingConnections.value >= 1 && config?.bypassesOverload !== true;
+		if (!isStopped) this.socket?.resumeAccepting();
+		this.admission.rejectsAll = isStopped && this.socket?.pauseAccepting() === false;
+		if (config?.bypassesOverload === true) return;
+		for (const taken of this.connections.values()) taken.served?.timeoutsChanged?.();
 	}
 
 	/** Puts a configuration in force; chains of the old one that are not in it are given up. */
@@ -102,6 +122,7 @@ export class ActiveListener {
 			connection.resume();
 			this.accept(connection, destination);
 		}
+		this.admission.count(this.connectionCount);
 	}
 
 	/** Takes a connection that another listener accepted for it. */
@@ -125,6 +146,7 @@ export class ActiveListener {
 		const taken: Taken = { chain, connection, destination, served: null };
 		this.connections.set(connection, taken);
 		this.stats.connectionsActive.inc();
+		this.admission.count(this.connectionCount);
 		if (chain.tls === null) {
 			this.serve(taken, '');
 			return;
@@ -137,9 +159,7 @@ export class ActiveListener {
 			return;
 		}
 		connection.handler = new Handshake(this, taken, this.uriSanOf(options));
-		connection.startServerTls(
-			chain.handshakeTimeoutMs > 0 ? { ...options, handshakeTimeoutMs: chain.handshakeTimeoutMs } : options,
-		);
+		connection.startServerTls(this.withTimeout(options, chain.handshakeTimeoutMs, config));
 	}
 
 	handshaken(taken: Taken, localUriSan: string): void {
@@ -184,6 +204,7 @@ export class ActiveListener {
 
 	heldGone(connection: Connection): void {
 		this.held = this.held.filter((one) => one.connection !== connection);
+		this.admission.count(this.connectionCount);
 		if (this.connectionCount === 0) this.directory.connectionsGone(this);
 	}
 
@@ -198,6 +219,13 @@ export class ActiveListener {
 		this.accept(connection, null);
 	}
 
+	/** `timeoutMs` 0: the network's default, which is reduced like one that was set. */
+	private withTimeout(options: ServerTlsOptions, timeoutMs: number, config: ListenerConfig): ServerTlsOptions {
+		const scaled = config.bypassesOverload ? null : this.overload.state.handshakeTimeout;
+		if (scaled === null) return timeoutMs > 0 ? { ...options, handshakeTimeoutMs: timeoutMs } : options;
+		return { ...options, handshakeTimeoutMs: scaled.of(timeoutMs > 0 ? timeoutMs : HANDSHAKE_TIMEOUT_DEFAULT_MS) };
+	}
+
 	private serve(taken: Taken, localUriSan: string): void {
 		const { connection, chain, destination } = taken;
 		const onClosed = (): void => this.gone(connection);
@@ -209,6 +237,7 @@ export class ActiveListener {
 	private gone(connection: Connection): void {
 		if (!this.connections.delete(connection)) return;
 		this.stats.connectionsActive.dec();
+		this.admission.count(this.connectionCount);
 		this.stats.connectionsDestroyed.inc();
 		if (this.connectionCount === 0) this.directory.connectionsGone(this);
 	}
@@ -222,6 +251,7 @@ export class ActiveListener {
 		connection.handler = new Held(this);
 		connection.pause();
 		this.held.push({ connection, destination });
+		this.admission.count(this.connectionCount);
 	}
 
 	private handOver(before: ListenerConfig, next: ListenerConfig): void {

@@ -22,6 +22,7 @@ import type { NetworkFilter } from '../network-filters/network-filter.ts';
 import type { NetworkFilterContext } from '../network-filters/network-filter-context.ts';
 import { compileTcpProxy, TCP_PROXY_TYPE } from '../network-filters/tcp-proxy.ts';
 import type { TcpSessionFilter } from '../network-filters/tcp-session-filter.ts';
+import { NO_OVERLOAD } from '../overload/overload-state.ts';
 import type { SecretManager } from '../tls/secret-manager.ts';
 import { type CompiledDownstreamTls, compileDownstreamTls } from '../tls/tls-context.ts';
 import { TLS_FIELDS } from '../tls/tls-fields.ts';
@@ -109,7 +110,8 @@ function moreSpecific(a: FilterChain, b: FilterChain): boolean {
 
 function contentKeyOf(config: FilterChainConfig, context: NetworkFilterContext): string {
 	const bytes = Buffer.from(toBinary(FilterChainSchema, config)).toString('base64');
-	return `${context.listenerName}\n${context.direction}\n${context.bufferLimitBytes}\n${bytes}`;
+	const bypass = context.overload === NO_OVERLOAD;
+	return `${context.listenerName}\n${context.direction}\n${context.bufferLimitBytes}\n${bypass}\n${bytes}`;
 }
 
 function identityKeyOf(config: FilterChainConfig): string {

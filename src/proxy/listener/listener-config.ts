@@ -11,6 +11,7 @@ import { compileListenAddress } from '../address.ts';
 import { compileBufferLimit } from '../buffer-limit.ts';
 import { unsupportedFields } from '../field-check.ts';
 import type { NetworkFilterContext } from '../network-filters/network-filter-context.ts';
+import { NO_OVERLOAD } from '../overload/overload-state.ts';
 import type { SecretManager } from '../tls/secret-manager.ts';
 import { compileFilterChain, type FilterChain, releaseFilterChain } from './filter-chain.ts';
 import { LISTENER_FIELDS } from './listener-fields.ts';
@@ -26,6 +27,10 @@ export interface ListenerConfig {
 	readonly defaultChain: FilterChain | null;
 	/** 0: the network's default. */
 	readonly backlog: number;
+	/** `ignore_global_conn_limit` */
+	readonly ignoresGlobalLimit: boolean;
+	/** `bypass_overload_manager` */
+	readonly bypassesOverload: boolean;
 	/** Buffered bytes of a connection beyond which its writer waits; null: the network's default. */
 	readonly bufferLimitBytes: number | null;
 	/** `envoy_listener_address` label: `127.0.0.1_80`. */
@@ -72,6 +77,7 @@ export function compileListener(
 		listenerName: message.name,
 		direction: directionOf(message.trafficDirection),
 		bufferLimitBytes: bufferLimitBytes ?? BUFFER_LIMIT_BYTES_DEFAULT,
+		overload: message.bypassOverloadManager ? NO_OVERLOAD : environment.overload,
 	};
 	const chains: FilterChain[] = [];
 	let defaultChain: FilterChain | null = null;
@@ -98,6 +104,8 @@ export function compileListener(
 		chains,
 		defaultChain,
 		backlog: message.tcpBacklogSize ?? 0,
+		ignoresGlobalLimit: message.ignoreGlobalConnLimit,
+		bypassesOverload: message.bypassOverloadManager,
 		bufferLimitBytes,
 		statName: message.statPrefix === '' ? formatAddress(address).replaceAll(':', '_') : message.statPrefix,
 		message,

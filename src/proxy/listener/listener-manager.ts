@@ -15,6 +15,7 @@ import { Logger } from '../../std/log.ts';
 import type { MetricRegistry } from '../../telemetry/registry.ts';
 import type { DiscoveryClient, DiscoveryUpdate, Subscription } from '../../xds/discovery-client.ts';
 import { LISTENER_TYPE } from '../../xds/type-urls.ts';
+import type { ConnectionBudget } from '../overload/connection-budget.ts';
 import type { SecretManager } from '../tls/secret-manager.ts';
 import { ActiveListener, type ListenerDirectory } from './active-listener.ts';
 import { type FilterChain, releaseFilterChain } from './filter-chain.ts';
@@ -30,6 +31,7 @@ export interface ListenerManagerOptions {
 	readonly registry: MetricRegistry;
 	readonly environment: ListenerEnvironment;
 	readonly secrets: SecretManager;
+	readonly connections: ConnectionBudget;
 	/** Several workers share the ports. Default false. */
 	readonly reusePort?: boolean;
 	/** Default 600000. */
@@ -200,6 +202,11 @@ export class ListenerManager implements ListenerDirectory {
 		});
 	}
 
+	/** Levels of overload changed. */
+	overloadChanged(): void {
+		for (const listener of [...this.activeListeners(false), ...this.leaving.keys()]) listener.overloadChanged();
+	}
+
 	private activeListeners(inboundOnly: boolean): ActiveListener[] {
 		const entries = [...this.entries.values()];
 		const chosen = inboundOnly
@@ -266,7 +273,17 @@ export class ListenerManager implements ListenerDirectory {
 			this.activateWhenReady(before);
 			return;
 		}
-		const active = new ActiveListener(message.name, network, registry, config.statName, this);
+		const { connections } = this.options;
+		const overload = { state: environment.overload, connections };
+		const active = new ActiveListener(
+			message.name,
+			network,
+			registry,
+			config.statName,
+			this,
+			overload,
+			environment.random,
+		);
 		const isInTheWay = before?.active.boundAddress != null && sameAddress(before.newest, config);
 		try {
 			if (isInTheWay) before.active.stopListening();

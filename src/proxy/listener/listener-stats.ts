@@ -7,6 +7,8 @@ export class ListenerStats {
 	readonly connectionsActive: Gauge;
 	readonly connectionsDestroyed: Counter;
 	readonly connectionsOverflowed: Counter;
+	readonly globalConnectionsOverflowed: Counter;
+	readonly overloadRejects: Counter;
 	readonly noFilterChain: Counter;
 	readonly tlsHandshakes: Counter;
 	readonly tlsErrors: Counter;
@@ -20,7 +22,12 @@ export class ListenerStats {
 			.gauge('envoy_listener_downstream_cx_active', 'Connections now open', labels)
 			.with(address);
 		this.connectionsDestroyed = counter('downstream_cx_destroy', 'Connections closed');
-		this.connectionsOverflowed = counter('downstream_cx_overflow', 'Connections refused since too many waited');
+		this.connectionsOverflowed = counter('downstream_cx_overflow', 'Connections over the limit of the listener');
+		this.globalConnectionsOverflowed = counter(
+			'downstream_global_cx_overflow',
+			'Connections over the limit of the proxy, or of its descriptors',
+		);
+		this.overloadRejects = counter('downstream_cx_overload_reject', 'Connections rejected by an overload action');
 		this.noFilterChain = counter('no_filter_chain_match', 'Connections that no filter chain matched');
 		this.tlsHandshakes = counter('ssl_handshake', 'TLS handshakes done');
 		this.tlsErrors = counter('ssl_connection_error', 'TLS handshakes that failed');

@@ -161,6 +161,7 @@ function settingsOf(
 		router,
 		accessLogs: compileAccessLogs(message.accessLog, context.logFiles, config.object, `${config.field}.access_log`),
 		stats: new HttpStats(context.registry, message.statPrefix),
+		overload: context.overload,
 		serverName: message.serverName === '' ? 'weft' : message.serverName,
 		serverHeader: serverHeader(message.serverHeaderTransformation),
 		requestHeadersTimeoutMs: durationMs(message.requestHeadersTimeout) ?? 0,

@@ -117,6 +117,7 @@ export class HttpConnection
 
 	onData(_connection: Connection, bytes: Uint8Array): void {
 		try {
+			if (this.settingsAtOpen.overload.readsMeetLevels && this.shedsRead(bytes)) return;
 			if (this.undecided) this.decide(bytes);
 			else this.codec.receive(bytes);
 		} catch (error) {
@@ -217,12 +218,46 @@ export class HttpConnection
 		this.active.delete(exchange);
 	}
 
+	disableKeepAlive(): void {
+		if (this.draining || !this.settingsAtOpen.overload.disableKeepAlive.sheds(this.random)) return;
+		this.draining = true;
+		this.settingsAtOpen.stats.overloadKeepAliveDisabled.inc();
+		this.codec.startDrain();
+	}
+
+	timeoutsChanged(): void {
+		this.guard(() => {
+			for (const exchange of this.active) exchange.timeoutsChanged();
+			this.wakeAt(this.connectionDueMs());
+		});
+	}
+
 	guard(work: () => void): void {
 		try {
 			work();
 		} catch (error) {
 			this.fault(error);
 		}
+	}
+
+	/** Load shed points of the codecs. True: the bytes are not to be read any more. */
+	private shedsRead(bytes: Uint8Array): boolean {
+		const { overload, stats } = this.settingsAtOpen;
+		if (this.protocol === 'HTTP/2' || (this.undecided && protocolOfFirstBytes(bytes) !== 'HTTP/1.1')) {
+			if (!this.draining && overload.http2DispatchPoint.sheds(this.random)) this.drain();
+			return false;
+		}
+		if (!overload.http1DispatchPoint.sheds(this.random)) return false;
+		stats.overloadCloses.inc();
+		if (this.active.size > 0) {
+			this.connection.reset();
+			return true;
+		}
+		this.connection.pause();
+		this.connection.write(abortedDispatch(this.settingsAtOpen.serverName, this.environment.date()));
+		this.connection.end();
+		this.lingerUntil(this.settingsAtOpen.delayedCloseMs);
+		return true;
 	}
 
 	private decide(bytes: Uint8Array): void {
@@ -272,7 +307,9 @@ export class HttpConnection
 			this.lingerDueMs = NEVER;
 			this.lingerUntil(this.settingsAtOpen.flushLingerMs);
 		}
-		const { maxConnectionDurationMs, idleTimeoutMs, stats } = this.settingsAtOpen;
+		const { stats } = this.settingsAtOpen;
+		const maxConnectionDurationMs = this.connectionDurationMs();
+		const idleTimeoutMs = this.idleTimeoutMs();
 		if (maxConnectionDurationMs > 0 && nowMs >= this.openedMs + maxConnectionDurationMs) this.grewOld(nowMs);
 		if (this.closed) return;
 		if (this.headSinceMs !== 0 && this.giveUpHead(nowMs)) return;
@@ -306,9 +343,22 @@ export class HttpConnection
 		return true;
 	}
 
+	/** Reduced by overload. */
+	private idleTimeoutMs(): number {
+		const { idleTimeoutMs, overload } = this.settingsAtOpen;
+		return overload.httpIdleTimeout === null ? idleTimeoutMs : overload.httpIdleTimeout.of(idleTimeoutMs);
+	}
+
+	private connectionDurationMs(): number {
+		const { maxConnectionDurationMs, overload } = this.settingsAtOpen;
+		const scaled = overload.connectionDuration;
+		return scaled === null ? maxConnectionDurationMs : scaled.of(maxConnectionDurationMs);
+	}
+
 	/** When the connection itself is to be looked at. */
 	private connectionDueMs(): number {
-		const { maxConnectionDurationMs, idleTimeoutMs } = this.settingsAtOpen;
+		const maxConnectionDurationMs = this.connectionDurationMs();
+		const idleTimeoutMs = this.idleTimeoutMs();
 		const idleDueMs = this.active.size === 0 && idleTimeoutMs > 0 ? this.idleSinceMs + idleTimeoutMs : NEVER;
 		let endDueMs = NEVER;
 		if (maxConnectionDurationMs > 0 && !this.draining) {
@@ -335,6 +385,17 @@ export class HttpConnection
 		}
 		if (!this.closed) this.connection.reset();
 	}
+}
+
+/** What Envoy answers where it does not even read: the request is unknown, so this is no exchange. */
+function abortedDispatch(serverName: string, date: string): Uint8Array {
+	const body = 'Internal Server Error';
+	const server = serverName === '' ? '' : `server: ${serverName}\r\n`;
+	return Buffer.from(
+		`HTTP/1.1 500 ${body}\r\ncontent-length: ${body.length}\r\ncontent-type: text/plain\r\n` +
+			`date: ${date}\r\n${server}connection: close\r\n\r\n${body}`,
+		'latin1',
+	);
 }
 
 /** Longer waits are cut into pieces of this: timers of the platform take no more than 2^31 ms. */

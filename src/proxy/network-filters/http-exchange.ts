@@ -40,6 +40,8 @@ export interface ExchangeHome {
 	readonly originalDestination: IpAddress | null;
 	wakeAt(dueMs: number): void;
 	exchangeComplete(exchange: HttpExchange): void;
+	/** Overload: the connection ends with the response that is about to be sent (HTTP/2: with those under way). */
+	disableKeepAlive(): void;
 	/** Runs `work` so that what it throws closes this connection only. */
 	guard(work: () => void): void;
 }
@@ -92,6 +94,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		if (settings.requestTimeoutMs > 0 && !end) this.requestDueMs = this.startMs + settings.requestTimeoutMs;
 		if (settings.maxStreamDurationMs > 0) this.durationDueMs = this.startMs + settings.maxStreamDurationMs;
 		this.home.wakeAt(this.nextDueMs());
+		if (settings.overload.requestsMeetLevels && this.shedsRequest()) return;
 		const refused = prepareRequest(this, settings, this.home.localUriSan);
 		if (refused !== REQUEST_OK) {
 			this.sendLocalReply(refused.status, refused.body, refused.flags, refused.details, refused.headers);
@@ -114,6 +117,21 @@ export class HttpExchange extends Exchange implements RequestListener {
 	onBadRequest(status: number): void {
 		if (this.complete || this.responseStarted) return;
 		this.sendLocalReply(status, reasonOf(status), CODEC_ERROR.flags, CODEC_ERROR.details);
+	}
+
+	/** Answered before anything is done for it. Callers are told not to try again elsewhere at once. */
+	private shedsRequest(): boolean {
+		const { overload, stats } = this.settings;
+		if (!overload.stopAcceptingRequests.sheds(this.random) && !overload.requestPoint.sheds(this.random)) return false;
+		stats.overloadCloses.inc();
+		this.filters = NO_FILTERS;
+		this.sendLocalReply(503, 'envoy overloaded', 0, 'overload', ['x-envoy-overloaded', 'true']);
+		return true;
+	}
+
+	/** Timeouts are reduced by overload, or no more. */
+	timeoutsChanged(): void {
+		if (!this.complete) this.home.wakeAt(this.nextDueMs());
 	}
 
 	/** False: it cannot be met, and is answered. One that only the upstream understood would leave open who waits for whom. */
@@ -233,6 +251,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 			hooks[i]!.onResponseHead(this, head, end);
 			if (this.complete) return;
 		}
+		if (settings.overload.disableKeepAlive.value !== 0) this.home.disableKeepAlive();
 		this.responseStarted = true;
 		this.status = head.status;
 		settings.stats.countStatus(head.status);
@@ -413,8 +432,9 @@ export class HttpExchange extends Exchange implements RequestListener {
 
 	private idleLimitMs(): number {
 		const action = this.route?.action;
-		if (action?.kind === 'forward' && action.idleTimeoutMs !== null) return action.idleTimeoutMs;
-		return this.idleMs;
+		const limitMs = action?.kind === 'forward' && action.idleTimeoutMs !== null ? action.idleTimeoutMs : this.idleMs;
+		const scaled = this.settings.overload.streamIdleTimeout;
+		return scaled === null ? limitMs : scaled.of(limitMs);
 	}
 
 	private nextDueMs(): number {

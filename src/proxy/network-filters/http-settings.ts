@@ -4,6 +4,7 @@ import type { AccessLog } from '../access-log/access-log.ts';
 import type { HttpFilterChain } from '../http-filters/filter.ts';
 import type { Router } from '../http-filters/router.ts';
 import type { Http2Settings } from '../http2-options.ts';
+import type { OverloadState } from '../overload/overload-state.ts';
 import type { RouteSource } from '../route/route-source.ts';
 import type { HttpStats } from './http-stats.ts';
 
@@ -25,6 +26,8 @@ export interface HttpSettings {
 	readonly router: Router;
 	readonly accessLogs: readonly AccessLog[];
 	readonly stats: HttpStats;
+	/** Read at each use. */
+	readonly overload: OverloadState;
 	/** Value of the `server` header; empty: none is set. Default `weft`. */
 	readonly serverName: string;
 	readonly serverHeader: 'overwrite' | 'append_if_absent' | 'pass_through';

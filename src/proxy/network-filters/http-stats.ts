@@ -23,6 +23,9 @@ export class HttpStats {
 	readonly noRoute: Counter;
 	readonly noCluster: Counter;
 	readonly drainCloses: Counter;
+	/** Requests that were answered, and codecs that were not made, because of overload. */
+	readonly overloadCloses: Counter;
+	readonly overloadKeepAliveDisabled: Counter;
 	/** A bug that closed one connection. */
 	readonly faults: Counter;
 	private readonly classes: readonly Counter[];
@@ -56,6 +59,11 @@ export class HttpStats {
 		this.noRoute = counter('envoy_http_no_route', 'Requests that no route matched');
 		this.noCluster = counter('envoy_http_no_cluster', 'Requests to a cluster that does not exist');
 		this.drainCloses = counter('envoy_http_downstream_cx_drain_close', 'Connections closed by draining');
+		this.overloadCloses = counter('envoy_http_downstream_rq_overload_close', 'Requests refused because of overload');
+		this.overloadKeepAliveDisabled = counter(
+			'envoy_http_downstream_cx_overload_disable_keepalive',
+			'Connections closed after a response because of overload',
+		);
 		this.faults = counter('weft_http_connection_faults_total', 'Connections closed by a fault of the proxy itself');
 		const byClass = registry.counter('envoy_http_downstream_rq_xx', 'Responses by class', [
 			'envoy_response_code_class',

@@ -5,6 +5,7 @@ import type { Random } from '../../std/random.ts';
 import type { MetricRegistry } from '../../telemetry/registry.ts';
 import type { LogFiles } from '../access-log/log-files.ts';
 import type { HttpFilterRegistry } from '../http-filters/filter-registry.ts';
+import type { OverloadState } from '../overload/overload-state.ts';
 import type { RouteConfigs } from '../route/route-configs.ts';
 import type { ClusterManager } from '../upstream.ts';
 import type { TcpSessionFilterFactory } from './tcp-session-filter.ts';
@@ -20,6 +21,7 @@ export interface NetworkFilterContext {
 	readonly filters: HttpFilterRegistry;
 	readonly tcpFilters: ReadonlyMap<string, TcpSessionFilterFactory>;
 	readonly logFiles: LogFiles;
+	readonly overload: OverloadState;
 	readonly listenerName: string;
 	readonly direction: 'unspecified' | 'inbound' | 'outbound';
 	readonly bufferLimitBytes: number;

@@ -21,6 +21,8 @@ export interface ServedConnection {
 	drain(gently?: boolean): void;
 	/** Closes now. */
 	close(): void;
+	/** Timeouts are reduced by overload, or no more. */
+	timeoutsChanged?(): void;
 }
 
 /** A compiled terminal network filter. Immutable but for `handOver`. */
