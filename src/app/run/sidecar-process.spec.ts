@@ -48,7 +48,8 @@ test('a sidecar that is told to leave while it is started again does not come up
 	const first = started();
 	await sidecar.start('token');
 	expect(await first).toBeGreaterThan(0);
-	await Bun.write(join(folder, 'end'), 'now\n');
+	// By a program that waits for the reader, which may not be there yet.
+	await Bun.spawn(['/bin/sh', '-c', 'echo now >"$0/end"', folder]).exited;
 	await death;
 
 	const second = started();
