@@ -4,6 +4,7 @@
 import type { Command } from 'commander';
 import { stringify } from 'yaml';
 import { ExitError } from '../app/exit-error.ts';
+import { GRPC_ROUTE } from '../config/grpc-route.ts';
 import { HTTP_ROUTE, type HttpRouteSpec } from '../config/http-route.ts';
 import { type AnyKind, erased } from '../config/kinds.ts';
 import type { Condition, MeshObject } from '../config/object.ts';
@@ -129,7 +130,9 @@ async function serviceLines(client: ApiClient, service: MeshObject<ServiceSpec>)
 	]);
 	if (rows.length > 0)
 		lines.push(...formatTable(['NAME', 'ADDRESS', 'HEALTHY', 'LABELS'], rows).map((line) => `  ${line}`));
-	const routes = (await client.list(erased(HTTP_ROUTE))) as MeshObject<HttpRouteSpec>[];
+	const routes = [...(await client.list(erased(HTTP_ROUTE))), ...(await client.list(erased(GRPC_ROUTE)))] as MeshObject<
+		Pick<HttpRouteSpec, 'parentRefs'>
+	>[];
 	const own = routes.filter((route) =>
 		route.spec.parentRefs.some(
 			(parent) => parent.name === service.metadata.name && (parent.namespace ?? route.metadata.namespace) === namespace,

@@ -41,12 +41,14 @@ export async function waitForAcknowledgement(
 function whatIsBehind(mesh: MeshSnapshot, written: readonly MeshObject[], revision: number): string | null {
 	if (mesh.controlPlane.storeRevision < revision) return 'the control plane has not taken it up yet';
 	for (const object of written) {
-		if (object.kind !== 'HTTPRoute') continue;
+		if (object.kind !== 'HTTPRoute' && object.kind !== 'GRPCRoute') continue;
 		const { namespace, name } = object.metadata;
-		const route = mesh.routes.find((one) => one.namespace === namespace && one.name === name);
-		if (route === undefined) return `HTTPRoute ${namespace}/${name} is not in force yet`;
+		const route = mesh.routes.find(
+			(one) => one.kind === object.kind && one.namespace === namespace && one.name === name,
+		);
+		if (route === undefined) return `${object.kind} ${namespace}/${name} is not in force yet`;
 		const { count, of } = route.acknowledged;
-		if (count < of) return `HTTPRoute ${namespace}/${name} is acknowledged by ${count} of ${of} sidecars`;
+		if (count < of) return `${object.kind} ${namespace}/${name} is acknowledged by ${count} of ${of} sidecars`;
 	}
 	const late = mesh.sidecars.filter((sidecar) => sidecar.connected && !sidecar.inSync);
 	return late.length === 0 ? null : `${late.map((sidecar) => sidecar.instance).join(', ')} not in sync`;

@@ -20,6 +20,12 @@ const PATH_REFUSED = ['//', '/./', '/../', '%2f', '%2F', '#'];
 
 export function validateHttpRoute(route: MeshObject<HttpRouteSpec>, errors: FieldErrors): void {
 	const { spec } = route;
+	validateRoute(spec, errors);
+	for (const [index, rule] of spec.rules.entries()) validateRule(rule, ['spec', 'rules', index], errors);
+}
+
+/** What holds for routes of every kind, but for what is in their rules. */
+export function validateRoute(spec: CommonSpec, errors: FieldErrors): void {
 	if ((spec.hostnames ?? []).length > 0) {
 		errors.add(
 			['spec', 'hostnames'],
@@ -31,18 +37,21 @@ export function validateHttpRoute(route: MeshObject<HttpRouteSpec>, errors: Fiel
 	const names = new Set<string>();
 	let matchCount = 0;
 	for (const [index, rule] of spec.rules.entries()) {
-		const path = ['spec', 'rules', index];
 		matchCount += rule.matches.length;
-		if (rule.name !== undefined && names.has(rule.name)) {
-			errors.add([...path, 'name'], 'a name that no other rule of the route has');
+		if (rule.name === undefined) continue;
+		if (names.has(rule.name)) {
+			errors.add(['spec', 'rules', index, 'name'], 'a name that no other rule of the route has');
 		}
-		if (rule.name !== undefined) names.add(rule.name);
-		validateRule(rule, path, errors);
+		names.add(rule.name);
 	}
 	if (matchCount > MATCHES_MAX) errors.add(['spec', 'rules'], `at most ${MATCHES_MAX} matches in all rules together`);
 }
 
-function validateParents(spec: HttpRouteSpec, errors: FieldErrors): void {
+interface CommonSpec extends Pick<HttpRouteSpec, 'hostnames' | 'parentRefs'> {
+	readonly rules: readonly { readonly name?: string; readonly matches: readonly unknown[] }[];
+}
+
+function validateParents(spec: CommonSpec, errors: FieldErrors): void {
 	const seen = new Set<string>();
 	for (const [index, parent] of spec.parentRefs.entries()) {
 		const path = ['spec', 'parentRefs', index];
@@ -68,11 +77,17 @@ const OWN_NAMESPACE = '';
 function validateRule(rule: HttpRouteRule, path: FieldPath, errors: FieldErrors): void {
 	for (const [index, match] of rule.matches.entries()) validateMatch(match, [...path, 'matches', index], errors);
 	const filters = rule.filters ?? [];
-	validateFilters(filters, [...path, 'filters'], errors, rule);
 	const redirect = filters.findIndex((filter) => filter.type === 'RequestRedirect');
 	if (redirect >= 0 && (rule.backendRefs ?? []).length > 0) {
 		errors.add([...path, 'backendRefs'], 'no backendRefs in a rule with a RequestRedirect filter');
 	}
+	validateForwarding(rule, path, errors);
+	validateTimeouts(rule, [...path, 'timeouts'], errors);
+}
+
+/** Filters and backends of a rule. `matches`: of an HTTPRoute; a path is changed in their terms. */
+export function validateForwarding(rule: Forwarding, path: FieldPath, errors: FieldErrors): void {
+	validateFilters(rule.filters ?? [], [...path, 'filters'], errors, rule);
 	for (const [index, backend] of (rule.backendRefs ?? []).entries()) {
 		const place = [...path, 'backendRefs', index];
 		if (backend.kind !== 'Service' || (backend.group !== '' && backend.group !== 'core')) {
@@ -89,27 +104,34 @@ function validateRule(rule: HttpRouteRule, path: FieldPath, errors: FieldErrors)
 		}
 		validateFilters(backend.filters ?? [], [...place, 'filters'], errors, rule);
 	}
-	validateTimeouts(rule, [...path, 'timeouts'], errors);
 }
+
+type Forwarding = Pick<HttpRouteRule, 'filters' | 'backendRefs' | 'matches'>;
 
 function validateMatch(match: HttpRouteMatch, path: FieldPath, errors: FieldErrors): void {
 	const valuePath = [...path, 'path', 'value'];
 	const { type, value } = match.path;
 	if (type === 'RegularExpression') validatePattern(value, valuePath, errors);
 	else validatePath(value, valuePath, errors);
-	const lists = [
-		['headers', match.headers ?? []],
-		['queryParams', match.queryParams ?? []],
-	] as const;
-	for (const [field, list] of lists) {
-		const names = new Set<string>();
-		for (const [index, one] of list.entries()) {
-			const place = [...path, field, index];
-			const name = field === 'headers' ? one.name.toLowerCase() : one.name;
-			if (names.has(name)) errors.add([...place, 'name'], 'a name that is listed once; only the first would count');
-			names.add(name);
-			if (one.type === 'RegularExpression') validatePattern(one.value, [...place, 'value'], errors);
+	validateValueMatches(match.headers ?? [], [...path, 'headers'], errors, (name) => name.toLowerCase());
+	validateValueMatches(match.queryParams ?? [], [...path, 'queryParams'], errors, (name) => name);
+}
+
+/** `normal`: two names that are equal in this form are the same. */
+export function validateValueMatches(
+	list: readonly { readonly name: string; readonly type: string; readonly value: string }[],
+	path: FieldPath,
+	errors: FieldErrors,
+	normal: (name: string) => string,
+): void {
+	const names = new Set<string>();
+	for (const [index, one] of list.entries()) {
+		const name = normal(one.name);
+		if (names.has(name)) {
+			errors.add([...path, index, 'name'], 'a name that is listed once; only the first would count');
 		}
+		names.add(name);
+		if (one.type === 'RegularExpression') validatePattern(one.value, [...path, index, 'value'], errors);
 	}
 }
 
@@ -122,7 +144,7 @@ function validatePath(value: string, path: FieldPath, errors: FieldErrors): void
 		errors.add(path, "a path of A-Z a-z 0-9 / - . _ ~ ! $ & ' ( ) * + , ; = : @ and %XX");
 }
 
-function validatePattern(pattern: string, path: FieldPath, errors: FieldErrors): void {
+export function validatePattern(pattern: string, path: FieldPath, errors: FieldErrors): void {
 	try {
 		RE2JS.compile(pattern);
 	} catch (error) {
@@ -145,7 +167,7 @@ function validateFilters(
 	filters: readonly HttpRouteFilter[],
 	path: FieldPath,
 	errors: FieldErrors,
-	rule: HttpRouteRule,
+	rule: Forwarding,
 ): void {
 	const types = new Set<string>();
 	for (const [index, filter] of filters.entries()) {
@@ -217,7 +239,7 @@ function validatePathModifier(
 	modifier: HttpPathModifier | undefined,
 	path: FieldPath,
 	errors: FieldErrors,
-	rule: HttpRouteRule,
+	rule: Forwarding,
 ): void {
 	if (modifier === undefined) return;
 	const wanted = modifier.type === 'ReplaceFullPath' ? 'replaceFullPath' : 'replacePrefixMatch';

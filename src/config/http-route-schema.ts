@@ -22,7 +22,7 @@ const group = z
 const kindName = z.string().min(1).max(63);
 const objectName = z.string().min(1).max(253);
 
-const parentRef = z.strictObject({
+export const parentRef = z.strictObject({
 	group: group.default(GATEWAY_GROUP),
 	kind: kindName.default('Gateway'),
 	namespace: dnsLabel.optional(),
@@ -38,8 +38,12 @@ const pathMatch = z.strictObject({
 	value: z.string().max(1024).default('/'),
 });
 
-const valueMatchType = z.enum(['Exact', 'RegularExpression']).default('Exact');
-const headerMatch = z.strictObject({ type: valueMatchType, name: headerName, value: z.string().min(1).max(4096) });
+export const valueMatchType = z.enum(['Exact', 'RegularExpression']).default('Exact');
+export const headerMatch = z.strictObject({
+	type: valueMatchType,
+	name: headerName,
+	value: z.string().min(1).max(4096),
+});
 const queryParamMatch = z.strictObject({ type: valueMatchType, name: headerName, value: z.string().min(1).max(1024) });
 
 const routeMatch = z.strictObject({
@@ -51,7 +55,7 @@ const routeMatch = z.strictObject({
 });
 
 const header = z.strictObject({ name: headerName, value: headerValue });
-const headerModifier = z.strictObject({
+export const headerModifier = z.strictObject({
 	set: z.array(header).max(16).optional(),
 	add: z.array(header).max(16).optional(),
 	remove: z.array(headerName).max(16).optional(),
@@ -76,7 +80,7 @@ const requestRedirect = z.strictObject({
 });
 
 const urlRewrite = z.strictObject({ hostname: dnsSubdomain.optional(), path: pathModifier.optional() });
-const extensionRef = z.strictObject({ group, kind: kindName, name: objectName });
+export const extensionRef = z.strictObject({ group, kind: kindName, name: objectName });
 
 const filter = z.strictObject({
 	type: z.enum([
@@ -100,7 +104,8 @@ const filter = z.strictObject({
 	cors: z.unknown().optional(),
 });
 
-const backendRef = z.strictObject({
+/** A backend of any kind of route, without its filters. */
+export const backendFields = {
 	group: group.default(''),
 	kind: kindName.default('Service'),
 	namespace: dnsLabel.optional(),
@@ -108,6 +113,10 @@ const backendRef = z.strictObject({
 	port: port.optional(),
 	/** Of the sum over the rule's backends. 0 sends nothing. */
 	weight: z.int().min(0).max(1_000_000).default(1),
+};
+
+const backendRef = z.strictObject({
+	...backendFields,
 	/** Header modifiers only. */
 	filters: z.array(filter).max(16).optional(),
 });
@@ -149,7 +158,14 @@ export const httpRouteStatus = z.strictObject({
 });
 
 export type ParentRef = z.output<typeof parentRef>;
-export type HttpRouteMatch = z.output<typeof routeMatch>;
+/** `grpc`: what a GRPCRoute asks for, where one is read in the terms of an HTTPRoute; no HTTPRoute has it. */
+export type HttpRouteMatch = z.output<typeof routeMatch> & { readonly grpc?: GrpcMethod };
+/** Empty: any. */
+export interface GrpcMethod {
+	readonly type: 'Exact' | 'RegularExpression';
+	readonly service: string;
+	readonly method: string;
+}
 export type HttpHeaderModifier = z.output<typeof headerModifier>;
 export type HttpPathModifier = z.output<typeof pathModifier>;
 export type HttpRequestRedirect = z.output<typeof requestRedirect>;

@@ -2,6 +2,7 @@
 
 import { didYouMean } from '../std/did-you-mean.ts';
 import { FAULT_INJECTION } from './fault-injection.ts';
+import { GRPC_ROUTE } from './grpc-route.ts';
 import { HTTP_ROUTE } from './http-route.ts';
 import { apiVersionOf, type KindDefinition, resourceName } from './kind.ts';
 import { NAMESPACE } from './namespace.ts';
@@ -25,6 +26,7 @@ export const KINDS: readonly AnyKind[] = [
 	erased(WORKLOAD_ENTRY),
 	erased(FAULT_INJECTION),
 	erased(HTTP_ROUTE),
+	erased(GRPC_ROUTE),
 ];
 
 /** By `apiVersion` and `kind` of a manifest; null when weft has none. */

@@ -127,9 +127,9 @@ export class ControlPlane {
 		return this.proxies.views();
 	}
 
-	/** Of the sidecars that get the HTTPRoute (by `NAMESPACE/NAME`), those that have it in force as it is now. */
-	acknowledgedOf(routeKey: string): { readonly count: number; readonly of: number } {
-		const route = this.model.httpRoutes.get(routeKey);
+	/** Of the sidecars that get the route (by `routeKey`), those that have it in force as it is now. */
+	acknowledgedOf(key: string): { readonly count: number; readonly of: number } {
+		const route = this.model.route(key);
 		if (route === undefined) return { count: 0, of: 0 };
 		const { acknowledged, of } = this.proxies.progressOf(route);
 		return { count: acknowledged, of };
@@ -152,7 +152,7 @@ export class ControlPlane {
 	private statusesMayDiffer(): void {
 		if (this.stopped || this.statusTimer?.active === true) return;
 		this.statusTimer ??= this.options.clock.after(STATUS_DELAY_MS, () => {
-			this.statuses.mark(this.model.httpRoutes.keys());
+			this.statuses.mark(this.model.routeKeys());
 		});
 		this.statusTimer.restart(STATUS_DELAY_MS);
 	}

@@ -1,6 +1,7 @@
 // The objects that the control plane compiles, typed, and how they are read out of the store.
 
 import { FAULT_INJECTION, type FaultInjectionSpec } from '../config/fault-injection.ts';
+import { GRPC_ROUTE } from '../config/grpc-route.ts';
 import { HTTP_ROUTE, type HttpRouteSpec, type HttpRouteStatus } from '../config/http-route.ts';
 import type { KindDefinition } from '../config/kind.ts';
 import type { MeshObject } from '../config/object.ts';
@@ -10,25 +11,37 @@ import { errorMessage } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
 import type { StoredEntry } from '../store/store.ts';
 
+import { inHttpTerms } from './grpc-route-terms.ts';
+
 const log = new Logger('model');
 
 export type Service = MeshObject<ServiceSpec>;
 export type WorkloadEntry = MeshObject<WorkloadEntrySpec, WorkloadEntryStatus>;
+/** An HTTPRoute, or a GRPCRoute in its terms: `kind` says which. */
 export type HttpRoute = MeshObject<HttpRouteSpec, HttpRouteStatus>;
 export type FaultInjection = MeshObject<FaultInjectionSpec>;
 
-export type MeshKindName = 'Service' | 'WorkloadEntry' | 'HTTPRoute' | 'FaultInjection';
+export type MeshKindName = 'Service' | 'WorkloadEntry' | 'HTTPRoute' | 'GRPCRoute' | 'FaultInjection';
 
 export const MESH_KINDS = {
 	Service: SERVICE,
 	WorkloadEntry: WORKLOAD_ENTRY,
 	HTTPRoute: HTTP_ROUTE,
+	GRPCRoute: GRPC_ROUTE,
 	FaultInjection: FAULT_INJECTION,
 } as const;
 
 export function isMeshKind(kind: string): kind is MeshKindName {
 	return Object.hasOwn(MESH_KINDS, kind);
 }
+
+/** Names a route among those of both kinds: `NAMESPACE/NAME` of an HTTPRoute, `GRPCRoute NAMESPACE/NAME`. */
+export function routeKey({ kind, metadata }: Pick<HttpRoute, 'kind' | 'metadata'>): string {
+	const name = `${metadata.namespace ?? ''}/${metadata.name}`;
+	return kind === 'GRPCRoute' ? `${GRPC_ROUTE_PREFIX}${name}` : name;
+}
+
+export const GRPC_ROUTE_PREFIX = 'GRPCRoute ';
 
 /** What a key of `storeKey`'s form names; null for another. */
 export function parseStoreKey(
@@ -49,6 +62,10 @@ export function readMeshObject(kind: MeshKindName, entry: StoredEntry): MeshKind
 			return readObject(WORKLOAD_ENTRY, entry);
 		case 'HTTPRoute':
 			return readObject(HTTP_ROUTE, entry);
+		case 'GRPCRoute': {
+			const route = readObject(GRPC_ROUTE, entry);
+			return route === null ? null : { ...route, spec: inHttpTerms(route.spec) };
+		}
 		case 'FaultInjection':
 			return readObject(FAULT_INJECTION, entry);
 	}

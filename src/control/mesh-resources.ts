@@ -5,6 +5,7 @@
 import type { ServicePort } from '../config/service.ts';
 import type { EncodedResource, ResourceChanges } from '../xds/resource-view.ts';
 import { CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, ROUTE_TYPE } from '../xds/type-urls.ts';
+import { mostSpecificKind } from './compile/backend.ts';
 import {
 	compileBlackHoleCluster,
 	compileInboundCluster,
@@ -315,12 +316,14 @@ function effectiveRoutes(
 	port: ServicePort,
 	routes: readonly HttpRoute[],
 	clientNamespace: string | null,
-): HttpRoute[] {
+): readonly HttpRoute[] {
 	const attached = routes.filter((route) => appliesToPort(route, service, port));
 	const consumer = attached.filter(
 		(route) => route.metadata.namespace === clientNamespace && clientNamespace !== service.namespace,
 	);
-	return consumer.length > 0 ? consumer : attached.filter((route) => route.metadata.namespace === service.namespace);
+	return mostSpecificKind(
+		consumer.length > 0 ? consumer : attached.filter((route) => route.metadata.namespace === service.namespace),
+	);
 }
 
 function namespaceKey(node: SidecarNode): string {

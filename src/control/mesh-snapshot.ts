@@ -93,6 +93,7 @@ export interface RouteBackend {
 }
 
 export interface RouteSummary {
+	readonly kind: 'HTTPRoute' | 'GRPCRoute';
 	readonly namespace: string;
 	readonly name: string;
 	readonly parents: readonly string[];

@@ -1,4 +1,4 @@
-// An HTTPRoute in people's words: conditions, changes, shares, and what of it is missing.
+// A route in people's words: conditions, changes, shares, and what of it is missing.
 
 import type {
 	HttpHeaderModifier,
@@ -22,10 +22,11 @@ export function routeSummary(
 		.filter((fault) => fault !== null);
 	const unresolved = unresolvedReferences(context, route);
 	const messages = [
-		...faults.map((fault) => `${fault}, so the route has no effect on it`),
+		...faults.map(({ message }) => `${message}, so the route has no effect on it`),
 		...unresolved.map((each) => each.message),
 	];
 	return {
+		kind: route.kind === 'GRPCRoute' ? 'GRPCRoute' : 'HTTPRoute',
 		namespace,
 		name: route.metadata.name,
 		parents: route.spec.parentRefs.map(({ name, namespace: other, port }) => {
@@ -49,7 +50,12 @@ function matchText(match: HttpRouteMatch): string {
 	const { type, value } = match.path;
 	const conditions: string[] = [];
 	if (match.method !== undefined) conditions.push(`method ${match.method}`);
-	if (type === 'Exact') conditions.push(`path ${value}`);
+	if (match.grpc !== undefined) {
+		const { service, method } = match.grpc;
+		const pattern = match.grpc.type === 'RegularExpression' ? '~ ' : '';
+		if (service !== '') conditions.push(`service ${pattern}${service}`);
+		if (method !== '') conditions.push(`method ${pattern}${method}`);
+	} else if (type === 'Exact') conditions.push(`path ${value}`);
 	else if (type === 'RegularExpression') conditions.push(`path ~ ${value}`);
 	else if (value !== '/') conditions.push(`path prefix ${value}`);
 	for (const each of match.headers ?? []) conditions.push(`header ${comparison(each)}`);

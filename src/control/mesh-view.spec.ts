@@ -82,6 +82,8 @@ function input(parts: {
 			services: keyed(parts.services),
 			workloadEntries: keyed(parts.entries),
 			httpRoutes: keyed(parts.routes),
+			grpcRoutes: new Map(),
+			routesOf: () => [],
 			faults: keyed(parts.faults),
 			revision: 42,
 			entriesOf: (of) => (parts.entries ?? []).filter((each) => selects(of.spec.selector, each.spec.labels)),

@@ -7,7 +7,7 @@ import { canonicalRevision, canonicalService } from '../xds/node-metadata.ts';
 import { shortTypeName } from '../xds/type-urls.ts';
 import { isHealthy, WORKLOAD_ANNOTATION } from './compile/endpoint.ts';
 import { hasMutualTls } from './compile/mesh-service.ts';
-import type { Service, WorkloadEntry } from './mesh-kinds.ts';
+import { routeKey, type Service, type WorkloadEntry } from './mesh-kinds.ts';
 import type { EdgeEnd, EdgeSummary, MeshSnapshot, ServiceSummary, SidecarSummary } from './mesh-snapshot.ts';
 import { routeSummary } from './mesh-view-routes.ts';
 import type { MeshModel } from './model.ts';
@@ -18,7 +18,7 @@ import { addTally, figuresOf, newTally } from './traffic-figures.ts';
 /** The part of the model that is shown. */
 export type ModelView = Pick<
 	MeshModel,
-	'services' | 'workloadEntries' | 'httpRoutes' | 'faults' | 'revision' | 'entriesOf'
+	'services' | 'workloadEntries' | 'httpRoutes' | 'grpcRoutes' | 'routesOf' | 'faults' | 'revision' | 'entriesOf'
 >;
 
 /** A sidecar that is connected, or was until a moment ago. */
@@ -74,8 +74,8 @@ export function buildMeshSnapshot(input: MeshViewInput): MeshSnapshot {
 		edges: traffic.map((edge) => edgeSummary([edge], edge.source, edge.destination, plain)),
 		links: linksOf(traffic, plain),
 		sidecars: [...input.proxies].map((proxy) => sidecarSummary(proxy, model)).sort(byNamespaceAndInstance),
-		routes: byName(model.httpRoutes).map((route) =>
-			routeSummary(route, model, input.acknowledgedOf(`${route.metadata.namespace ?? ''}/${route.metadata.name}`)),
+		routes: [...byName(model.httpRoutes), ...byName(model.grpcRoutes)].map((route) =>
+			routeSummary(route, model, input.acknowledgedOf(routeKey(route))),
 		),
 	};
 }

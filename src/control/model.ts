@@ -1,4 +1,4 @@
-// The mesh in memory: every Service, WorkloadEntry, HTTPRoute and FaultInjection, and the indexes
+// The mesh in memory: every Service, WorkloadEntry, route and FaultInjection, and the indexes
 // between them. It follows the store by one watch, says after a short quiet which parts of the
 // mesh changed (never "everything", but at the start), and answers look-ups in the time of the
 // answer's size.
@@ -12,6 +12,7 @@ import type { Store, StoredEntry, StoreEvent, Watch } from '../store/store.ts';
 import { LabelIndex, PairIndex } from './indexes.ts';
 import {
 	type FaultInjection,
+	GRPC_ROUTE_PREFIX,
 	type HttpRoute,
 	isMeshKind,
 	MESH_KINDS,
@@ -19,6 +20,7 @@ import {
 	type MeshKindObject,
 	parseStoreKey,
 	readMeshObject,
+	routeKey,
 	type Service,
 	type WorkloadEntry,
 } from './mesh-kinds.ts';
@@ -39,7 +41,7 @@ export interface MeshChange {
 	readonly endpoints: Set<string>;
 	/** Services whose routes are to be compiled anew. */
 	readonly routes: Set<string>;
-	/** HTTPRoutes whose status may differ. */
+	/** HTTPRoutes and GRPCRoutes whose status may differ, by `routeKey`. */
 	readonly httpRoutes: Set<string>;
 	/** WorkloadEntries that appeared, changed or went. */
 	readonly workloadEntries: Set<string>;
@@ -49,6 +51,8 @@ export class MeshModel {
 	readonly services = new Map<string, Service>();
 	readonly workloadEntries = new Map<string, WorkloadEntry>();
 	readonly httpRoutes = new Map<string, HttpRoute>();
+	/** In the terms of HTTPRoutes. */
+	readonly grpcRoutes = new Map<string, HttpRoute>();
 	readonly faults = new Map<string, FaultInjection>();
 	/** The store's revision that is all in here. */
 	revision = 0;
@@ -107,10 +111,21 @@ export class MeshModel {
 	routesOf(serviceKey: string): HttpRoute[] {
 		const found: HttpRoute[] = [];
 		for (const key of this.routesByParent.get(serviceKey)) {
-			const route = this.httpRoutes.get(key);
+			const route = this.route(key);
 			if (route !== undefined) found.push(route);
 		}
 		return found;
+	}
+
+	/** By `routeKey`. */
+	route(key: string): HttpRoute | undefined {
+		if (!key.startsWith(GRPC_ROUTE_PREFIX)) return this.httpRoutes.get(key);
+		return this.grpcRoutes.get(key.slice(GRPC_ROUTE_PREFIX.length));
+	}
+
+	/** Of all routes, by `routeKey`. */
+	*routeKeys(): IterableIterator<string> {
+		for (const routes of [this.httpRoutes, this.grpcRoutes]) for (const route of routes.values()) yield routeKey(route);
 	}
 
 	/** Hands out what is marked now, without waiting for quiet. */
@@ -193,6 +208,8 @@ export class MeshModel {
 				return this.workloadEntries;
 			case 'HTTPRoute':
 				return this.httpRoutes;
+			case 'GRPCRoute':
+				return this.grpcRoutes;
 			case 'FaultInjection':
 				return this.faults;
 		}
@@ -235,9 +252,16 @@ export class MeshModel {
 				}
 				break;
 			case 'HTTPRoute':
-				this.change.httpRoutes.add(key);
-				for (const route of [before, after]) {
-					if (route !== null) for (const parent of parentKeys(route as HttpRoute)) this.change.routes.add(parent);
+			case 'GRPCRoute':
+				for (const route of [before, after] as (HttpRoute | null)[]) {
+					if (route === null) continue;
+					this.change.httpRoutes.add(routeKey(route));
+					for (const parent of parentKeys(route)) {
+						this.change.routes.add(parent);
+						// A GRPCRoute takes the place of the HTTPRoutes of its parents.
+						if (kind === 'GRPCRoute')
+							for (const other of this.routesByParent.get(parent)) this.change.httpRoutes.add(other);
+					}
 				}
 				break;
 			case 'FaultInjection':
@@ -248,7 +272,7 @@ export class MeshModel {
 
 	private markRoute(key: string): void {
 		this.change.httpRoutes.add(key);
-		const route = this.httpRoutes.get(key);
+		const route = this.route(key);
 		if (route !== undefined) for (const parent of parentKeys(route)) this.change.routes.add(parent);
 	}
 
@@ -258,15 +282,16 @@ export class MeshModel {
 			this.servicesBySelector.setSelector(namespace, (object as Service).spec.selector, key, linked);
 		} else if (kind === 'WorkloadEntry') {
 			this.entriesByLabels.setLabels(namespace, (object as WorkloadEntry).spec.labels, key, linked);
-		} else if (kind === 'HTTPRoute') {
+		} else if (kind === 'HTTPRoute' || kind === 'GRPCRoute') {
 			const route = object as HttpRoute;
-			for (const parent of parentKeys(route)) this.routesByParent.set(parent, key, linked);
+			const name = routeKey(route);
+			for (const parent of parentKeys(route)) this.routesByParent.set(parent, name, linked);
 			for (const rule of route.spec.rules) {
 				for (const backend of rule.backendRefs ?? []) {
-					this.routesByBackend.set(`${backend.namespace ?? namespace}/${backend.name}`, key, linked);
+					this.routesByBackend.set(`${backend.namespace ?? namespace}/${backend.name}`, name, linked);
 				}
 				for (const { extensionRef } of rule.filters ?? []) {
-					if (extensionRef !== undefined) this.routesByFault.set(`${namespace}/${extensionRef.name}`, key, linked);
+					if (extensionRef !== undefined) this.routesByFault.set(`${namespace}/${extensionRef.name}`, name, linked);
 				}
 			}
 		}

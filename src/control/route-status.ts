@@ -1,6 +1,7 @@
-// What each HTTPRoute's status says: whether its parents accept it, whether what it names is
+// What the status of each HTTPRoute and GRPCRoute says: whether its parents accept it, whether what it names is
 // there, and how many sidecars have it in force. Written only when it says something new.
 
+import { GRPC_ROUTE } from '../config/grpc-route.ts';
 import { HTTP_ROUTE, type HttpRouteStatus } from '../config/http-route.ts';
 import type { Condition } from '../config/object.ts';
 import type { ObjectStore } from '../config/object-store.ts';
@@ -35,7 +36,7 @@ export class RouteStatusWriter {
 		private readonly progressOf: (route: HttpRoute) => RouteProgress,
 	) {}
 
-	/** These routes' statuses (by `NAMESPACE/NAME`) may differ from what is written. */
+	/** These routes' statuses (by `routeKey`) may differ from what is written. */
 	mark(keys: Iterable<string>): void {
 		for (const key of keys) this.dirty.add(key);
 		if (this.dirty.size === 0 || this.running !== null) return;
@@ -53,21 +54,25 @@ export class RouteStatusWriter {
 	private async run(): Promise<void> {
 		for (const key of this.dirty) {
 			this.dirty.delete(key);
-			const route = this.model.httpRoutes.get(key);
+			const route = this.model.route(key);
 			if (route === undefined) continue;
 			const wanted = this.statusOf(route);
 			if (sameStatus(route.status, wanted)) continue;
 			try {
-				await this.objects.updateStatus(HTTP_ROUTE, route.metadata.namespace ?? '', route.metadata.name, (current) =>
-					// Of another generation: the model will hear of it, and this is asked for again.
-					current.metadata.generation === route.metadata.generation
-						? keepTransitionTimes(wanted, current.status, this.now())
-						: null,
-				);
+				await this.write(route, wanted);
 			} catch (error) {
 				log.error('a status could not be written', { route: key, error: errorMessage(error) });
 			}
 		}
+	}
+
+	private async write(route: HttpRoute, wanted: HttpRouteStatus): Promise<void> {
+		const { namespace = '', name, generation } = route.metadata;
+		const change = (current: Pick<HttpRoute, 'metadata' | 'status'>) =>
+			// Of another generation: the model will hear of it, and this is asked for again.
+			current.metadata.generation === generation ? keepTransitionTimes(wanted, current.status, this.now()) : null;
+		if (route.kind === 'GRPCRoute') await this.objects.updateStatus(GRPC_ROUTE, namespace, name, change);
+		else await this.objects.updateStatus(HTTP_ROUTE, namespace, name, change);
 	}
 
 	private statusOf(route: HttpRoute): HttpRouteStatus {
@@ -97,7 +102,7 @@ export class RouteStatusWriter {
 			const accepted =
 				fault === null
 					? condition('Accepted', 'True', 'Accepted', 'The route is accepted')
-					: condition('Accepted', 'False', 'NoMatchingParent', fault);
+					: condition('Accepted', 'False', fault.reason, fault.message);
 			return {
 				parentRef,
 				controllerName: CONTROLLER_NAME,

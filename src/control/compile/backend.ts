@@ -10,6 +10,8 @@ import { hostOf, outboundName } from './names.ts';
 export interface RouteContext {
 	readonly services: ReadonlyMap<string, Service>;
 	readonly faults: ReadonlyMap<string, FaultInjection>;
+	/** That name the Service (`NAMESPACE/NAME`) as a parent. */
+	routesOf(serviceKey: string): readonly HttpRoute[];
 }
 
 export interface Unresolved {
@@ -61,12 +63,60 @@ export function resolveFault(
 	return undefined;
 }
 
+export interface ParentFault {
+	/** Of the condition Accepted; `Conflicted` is GEP-1426's. */
+	readonly reason: 'NoMatchingParent' | 'Conflicted';
+	readonly message: string;
+}
+
 /** Why the parent does not take the route; null: it does. */
 export function parentFault(
-	context: Pick<RouteContext, 'services'>,
+	context: Pick<RouteContext, 'services' | 'routesOf'>,
 	route: HttpRoute,
 	parent: ParentRef,
-): string | null {
+): ParentFault | null {
+	const message = missingParent(context, route, parent);
+	if (message !== null) return { reason: 'NoMatchingParent', message };
+	const rival = conflictingRoute(context, route, parent);
+	if (rival === null) return null;
+	const { namespace = '', name } = rival.metadata;
+	return { reason: 'Conflicted', message: `GRPCRoute ${namespace}/${name} has the same parent and comes first` };
+}
+
+/** GEP-1426: of two kinds of routes at one port the more specific counts, a GRPCRoute before any HTTPRoute. */
+export function mostSpecificKind(routes: readonly HttpRoute[]): readonly HttpRoute[] {
+	const grpc = routes.filter(({ kind }) => kind === 'GRPCRoute');
+	return grpc.length > 0 ? grpc : routes;
+}
+
+/** The GRPCRoute of the same namespace that takes the parent from an HTTPRoute at all of its ports; null: none. */
+function conflictingRoute(
+	context: Pick<RouteContext, 'services' | 'routesOf'>,
+	route: HttpRoute,
+	parent: ParentRef,
+): HttpRoute | null {
+	if (route.kind === 'GRPCRoute') return null;
+	const own = route.metadata.namespace ?? '';
+	const key = `${parent.namespace ?? own}/${parent.name}`;
+	const rivals = context
+		.routesOf(key)
+		.filter(({ kind, metadata }) => kind === 'GRPCRoute' && (metadata.namespace ?? '') === own);
+	if (rivals.length === 0) return null;
+	let first: HttpRoute | null = null;
+	for (const { port } of context.services.get(key)?.spec.ports ?? []) {
+		if (parent.port !== undefined && parent.port !== port) continue;
+		const rival = rivals.find((one) =>
+			one.spec.parentRefs.some(
+				(ref) => `${ref.namespace ?? own}/${ref.name}` === key && (ref.port === undefined || ref.port === port),
+			),
+		);
+		if (rival === undefined) return null;
+		first ??= rival;
+	}
+	return first;
+}
+
+function missingParent(context: Pick<RouteContext, 'services'>, route: HttpRoute, parent: ParentRef): string | null {
 	const key = `${parent.namespace ?? route.metadata.namespace ?? ''}/${parent.name}`;
 	const service = context.services.get(key);
 	if (service === undefined) return `Service ${key} does not exist`;

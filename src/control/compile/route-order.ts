@@ -2,7 +2,8 @@
 // they are to be tried: Gateway API v1 `HTTPRouteRule.matches`. Which comes first: an exact path, then
 // a regular expression (left to implementations; here before prefixes, which it is written to
 // narrow), then the longest prefix; then one with a method, the most headers, the most query
-// parameters; then the oldest route, then by `NAMESPACE/NAME`; then the order within the route.
+// parameters; then the oldest route, then by `NAMESPACE/NAME`; then the order within the route. Of GRPCRoutes
+// (`GRPCRouteRule.matches`) the longest service comes first, then the longest method, then the most headers.
 
 import type { HttpRouteMatch, HttpRouteRule } from '../../config/http-route.ts';
 import type { HttpRoute } from '../mesh-kinds.ts';
@@ -32,6 +33,14 @@ export function orderMatches(routes: readonly HttpRoute[]): OrderedMatch[] {
 const PATH_RANK = { Exact: 0, RegularExpression: 1, PathPrefix: 2 } as const;
 
 function compareMatches(a: HttpRouteMatch, b: HttpRouteMatch): number {
+	// Of one kind: a port has routes of one kind only.
+	if (a.grpc !== undefined && b.grpc !== undefined) {
+		return (
+			b.grpc.service.length - a.grpc.service.length ||
+			b.grpc.method.length - a.grpc.method.length ||
+			(b.headers?.length ?? 0) - (a.headers?.length ?? 0)
+		);
+	}
 	return (
 		PATH_RANK[a.path.type] - PATH_RANK[b.path.type] ||
 		pathLength(b) - pathLength(a) ||

@@ -14,7 +14,11 @@ export function RouteList({ current }: { readonly current: View }) {
 	return (
 		<div class="routes">
 			{sorted.map((route) => (
-				<Route key={`${route.namespace}/${route.name}`} route={route} withNamespace={current.topology.manyNamespaces} />
+				<Route
+					key={`${route.kind}/${route.namespace}/${route.name}`}
+					route={route}
+					withNamespace={current.topology.manyNamespaces}
+				/>
 			))}
 		</div>
 	);
@@ -27,6 +31,7 @@ function Route({ route, withNamespace }: { readonly route: RouteSummary; readonl
 		<article class={`route ${holds ? '' : 'is-broken'}`}>
 			<header class="route-head">
 				<h3>{withNamespace ? `${route.namespace}/${route.name}` : route.name}</h3>
+				{route.kind === 'GRPCRoute' && <span class="quiet">gRPC</span>}
 				<span class="quiet">for {route.parents.join(', ')}</span>
 				<span class="route-state">
 					{!route.accepted && <Status severity="bad">not accepted</Status>}
