@@ -33,6 +33,8 @@ class World {
 			manager?: object;
 			listener?: object;
 			runtime?: object;
+			/** Network filters before the connection manager. */
+			before?: object[];
 			monitors?: object[];
 			residentBytes?: () => number;
 		} = {},
@@ -75,7 +77,7 @@ class World {
 					{
 						name: 'l',
 						address: { socket_address: { address: '127.0.0.1', port_value: PORT } },
-						filter_chains: [{ filters: [{ name: 'http', typed_config: manager }] }],
+						filter_chains: [{ filters: [...(options.before ?? []), { name: 'http', typed_config: manager }] }],
 						...options.listener,
 					},
 				],
@@ -294,6 +296,37 @@ test('connections over the limit of a listener, or of all, are closed at once', 
 	const ignoring = await World.start({}, { runtime, listener: { ignore_global_conn_limit: true } });
 	ignoring.connect();
 	expect(ignoring.connect(GET).text).toStartWith('HTTP/1.1 200');
+});
+
+test('the connection limit filter keeps one too many for its delay, unread, and closes it', async () => {
+	const limit = {
+		name: 'limit',
+		typed_config: {
+			'@type': `${TYPE}.extensions.filters.network.connection_limit.v3.ConnectionLimit`,
+			stat_prefix: 'few',
+			max_connections: 1,
+			delay: '2s',
+		},
+	};
+	const world = await World.start({}, { before: [limit] });
+	const first = world.connect(GET);
+	expect(first.text).toStartWith('HTTP/1.1 200');
+	const second = world.connect(GET);
+	expect(world.stat('envoy_connection_limit_active_connections')).toBe(2);
+	expect(world.stat('envoy_connection_limit_limited_connections')).toBe(1);
+	world.clock.advance(1_900);
+	expect(second.isEnded).toBe(false);
+	world.clock.advance(200);
+	expect(second.isEnded).toBe(true);
+	expect(second.text).toBe('');
+	world.clock.advance(1_100);
+	await Promise.resolve();
+	expect(world.stat('envoy_connection_limit_active_connections')).toBe(1);
+	first.connection!.reset();
+	world.clock.advance(20);
+	await Promise.resolve();
+	expect(world.connect(GET).text).toStartWith('HTTP/1.1 200');
+	expect(world.proxy.listeners.connectionCount()).toBe(1);
 });
 
 test('memory is the pressure of fixed_heap; a monitor that fails keeps its last and is counted', async () => {

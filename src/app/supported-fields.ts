@@ -10,6 +10,7 @@ import { operatorNames } from '../proxy/format/operators.ts';
 import { FAULT_FIELDS } from '../proxy/http-filters/fault.ts';
 import { ROUTER_FIELDS } from '../proxy/http-filters/router.ts';
 import { LISTENER_FIELDS } from '../proxy/listener/listener-fields.ts';
+import { CONNECTION_LIMIT_FIELDS } from '../proxy/network-filters/connection-limit.ts';
 import { HTTP_FIELDS } from '../proxy/network-filters/http-fields.ts';
 import { TCP_PROXY_FIELDS } from '../proxy/network-filters/tcp-proxy.ts';
 import { OVERLOAD_FIELDS } from '../proxy/overload/overload-config.ts';
@@ -25,6 +26,7 @@ const SECTIONS: readonly (readonly [string, SupportedFields])[] = [
 	['Router filter', ROUTER_FIELDS],
 	['Fault filter', FAULT_FIELDS],
 	['TCP proxy', TCP_PROXY_FIELDS],
+	['Connection limit filter', CONNECTION_LIMIT_FIELDS],
 	['Access logs', ACCESS_LOG_FIELDS],
 	['Clusters and endpoints', CLUSTER_FIELDS],
 	['TLS and secrets', TLS_FIELDS],

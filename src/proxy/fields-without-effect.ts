@@ -36,6 +36,7 @@ export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 		'a malformed message ends its stream and nothing else: as with true',
 	'envoy.config.core.v3.Http2ProtocolOptions.use_oghttp2_codec': "which of Envoy's codecs reads; weft has its own",
 	'envoy.config.core.v3.RuntimeDouble.runtime_key': RUNTIME,
+	'envoy.config.core.v3.RuntimeFeatureFlag.runtime_key': RUNTIME,
 	'envoy.config.core.v3.RuntimeFractionalPercent.runtime_key': RUNTIME,
 	'envoy.config.core.v3.SocketAddress.ipv4_compat': 'a listener on [::] takes IPv4 too: as with true',
 	'envoy.config.core.v3.SubstitutionFormatString.json_format_options': 'properties are always sorted: as with true',

@@ -13,6 +13,7 @@ const SCOPES: readonly (readonly [prefix: string, label: string, scope: string])
 	['envoy_http_', 'envoy_http_conn_manager_prefix', 'http'],
 	['envoy_tcp_', 'envoy_tcp_prefix', 'tcp'],
 	['envoy_listener_', 'envoy_listener_address', 'listener'],
+	['envoy_connection_limit_', 'envoy_connection_limit_prefix', 'connection_limit'],
 ];
 
 /** Names of monitors, actions and points have dots of their own. */

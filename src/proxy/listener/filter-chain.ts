@@ -15,6 +15,12 @@ import { ConfigError } from '../../std/errors.ts';
 import { compileCidrRanges } from '../cidr.ts';
 import { durationMs } from '../duration-ms.ts';
 import {
+	CONNECTION_LIMIT_TYPE,
+	ConnectionLimitFilter,
+	compileConnectionLimit,
+	type LimitSettings,
+} from '../network-filters/connection-limit.ts';
+import {
 	compileHttpConnectionManager,
 	HTTP_CONNECTION_MANAGER_TYPE,
 } from '../network-filters/http-connection-manager.ts';
@@ -150,6 +156,7 @@ function compileFilters(
 	field: string,
 ): NetworkFilter {
 	const before: TcpSessionFilter[] = [];
+	const limits: LimitSettings[] = [];
 	for (let index = 0; index < config.filters.length; index++) {
 		const at = `${field}.filters[${index}]`;
 		const filter = config.filters[index]!;
@@ -163,17 +170,34 @@ function compileFilters(
 			const expected = terminal ? 'nothing after it: it ends the chain' : 'a connection manager or a TCP proxy last';
 			throw new ConfigError({ object, field: at, found: filter.name, expected });
 		}
-		if (typed.typeUrl === TCP_PROXY_TYPE) return compileTcpProxy(typed, before, context);
+		if (typed.typeUrl === TCP_PROXY_TYPE) return limited(compileTcpProxy(typed, before, context), limits, context);
 		if (typed.typeUrl === HTTP_CONNECTION_MANAGER_TYPE) {
 			if (before.length > 0) throw new ConfigError({ object, field: at, expected: 'no filter before it' });
-			return compileHttpConnectionManager(typed, context);
+			return limited(compileHttpConnectionManager(typed, context), limits, context);
+		}
+		if (typed.typeUrl === CONNECTION_LIMIT_TYPE) {
+			const settings = compileConnectionLimit(typed, context);
+			if (settings !== null) limits.push(settings);
+			continue;
 		}
 		const factory = context.tcpFilters.get(typed.typeUrl);
 		if (factory === undefined) {
-			const known = [HTTP_CONNECTION_MANAGER_TYPE, TCP_PROXY_TYPE, ...context.tcpFilters.keys()];
+			const known = [HTTP_CONNECTION_MANAGER_TYPE, TCP_PROXY_TYPE, CONNECTION_LIMIT_TYPE, ...context.tcpFilters.keys()];
 			throw typed.error('', typed.typeUrl, `one of: ${known.join(', ')}`);
 		}
 		before.push(factory.compile(typed, { ...context, name: filter.name, statPrefix: filter.name }));
 	}
 	throw new ConfigError({ object, field: `${field}.filters`, expected: 'at least one filter' });
+}
+
+/** The first of `limits` is asked first. */
+function limited(
+	filter: NetworkFilter,
+	limits: readonly LimitSettings[],
+	{ clock }: NetworkFilterContext,
+): NetworkFilter {
+	return limits.reduceRight(
+		(next: NetworkFilter, settings) => new ConnectionLimitFilter(settings, next, clock),
+		filter,
+	);
 }
