@@ -36,10 +36,13 @@ const ENTRY_POINTS = [
 	'envoy/extensions/filters/http/router/v3/router.proto',
 	'envoy/extensions/filters/listener/http_inspector/v3/http_inspector.proto',
 	'envoy/extensions/filters/listener/original_dst/v3/original_dst.proto',
+	'envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol.proto',
 	'envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto',
 	'envoy/extensions/filters/network/connection_limit/v3/connection_limit.proto',
+	'envoy/extensions/filters/network/direct_response/v3/config.proto',
 	'envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto',
 	'envoy/extensions/filters/network/rbac/v3/rbac.proto',
+	'envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.proto',
 	'envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto',
 	'envoy/extensions/load_balancing_policies/least_request/v3/least_request.proto',
 	'envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.proto',
@@ -72,6 +75,11 @@ const ADDED_FIELDS = [
 		file: 'envoy/config/overload/v3/overload.proto',
 		after: '    TRANSPORT_SOCKET_CONNECT = 3;\n',
 		text: '\n    // HttpProtocolOptions.max_connection_duration of downstream connections.\n    HTTP_DOWNSTREAM_CONNECTION_MAX = 4;\n\n    // How long a stream may take to be flushed to a downstream client.\n    HTTP_DOWNSTREAM_STREAM_FLUSH = 5;\n',
+	},
+	{
+		file: 'envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto',
+		after: '  google.protobuf.BoolValue enable_ja3_fingerprinting = 1;\n',
+		text: '\n  google.protobuf.BoolValue enable_ja4_fingerprinting = 3;\n\n  // A ClientHello that cannot be read closes the connection.\n  bool close_connection_on_client_hello_parsing_errors = 4;\n\n  // Bytes; up to 16384, which is the default.\n  google.protobuf.UInt32Value max_client_hello_size = 5;\n',
 	},
 ];
 

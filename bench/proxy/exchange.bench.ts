@@ -36,6 +36,7 @@ const NO_HANDLER: ConnectionHandler = { onConnect() {}, onData() {}, onDrain() {
 class MemoryConnection implements Connection {
 	readonly local = ADDRESS;
 	readonly remote = ADDRESS;
+	readonly directRemote = ADDRESS;
 	readonly tls = null;
 	readonly bufferedBytes = 0;
 	highWatermarkBytes = 65_536;
@@ -56,6 +57,7 @@ class MemoryConnection implements Connection {
 	pause(): void {}
 	resume(): void {}
 	startServerTls(): void {}
+	speakFor(): void {}
 	originalDestination(): null {
 		return null;
 	}

@@ -10,8 +10,11 @@ import { operatorNames } from '../proxy/format/operators.ts';
 import { FAULT_FIELDS } from '../proxy/http-filters/fault.ts';
 import { ROUTER_FIELDS } from '../proxy/http-filters/router.ts';
 import { LISTENER_FIELDS } from '../proxy/listener/listener-fields.ts';
+import { LISTENER_FILTER_FIELDS } from '../proxy/listener-filters/compile-listener-filters.ts';
 import { CONNECTION_LIMIT_FIELDS } from '../proxy/network-filters/connection-limit.ts';
+import { DIRECT_RESPONSE_FIELDS } from '../proxy/network-filters/direct-response.ts';
 import { HTTP_FIELDS } from '../proxy/network-filters/http-fields.ts';
+import { NETWORK_RBAC_FIELDS } from '../proxy/network-filters/rbac.ts';
 import { TCP_PROXY_FIELDS } from '../proxy/network-filters/tcp-proxy.ts';
 import { OVERLOAD_FIELDS } from '../proxy/overload/overload-config.ts';
 import { ROUTE_FIELDS } from '../proxy/route/route-fields.ts';
@@ -25,6 +28,9 @@ const SECTIONS: readonly (readonly [string, SupportedFields])[] = [
 	['Routes', ROUTE_FIELDS],
 	['Router filter', ROUTER_FIELDS],
 	['Fault filter', FAULT_FIELDS],
+	['Listener filters', LISTENER_FILTER_FIELDS],
+	['Network RBAC filter', NETWORK_RBAC_FIELDS],
+	['Network direct response', DIRECT_RESPONSE_FIELDS],
 	['TCP proxy', TCP_PROXY_FIELDS],
 	['Connection limit filter', CONNECTION_LIMIT_FIELDS],
 	['Access logs', ACCESS_LOG_FIELDS],

@@ -118,6 +118,8 @@ describe('in virtual time', () => {
 		readonly id = ++FakeConnection.count;
 		readonly local: Address = { kind: 'pipe', path: '/a' };
 		readonly remote: Address = { kind: 'pipe', path: '' };
+		readonly directRemote = this.remote;
+		speakFor(): void {}
 		readonly tls = null;
 		bufferedBytes = 0;
 		highWatermarkBytes = 65_536;

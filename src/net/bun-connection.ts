@@ -52,6 +52,7 @@ export class BunConnection implements Connection {
 	highWatermarkBytes = WRITE_HIGH_WATERMARK_BYTES;
 	tls: TlsInfo | null = null;
 	local: Address;
+	remote: Address;
 	state: State;
 	private socket: NativeSocket | null = null;
 	private slab: Uint8Array | null = null;
@@ -72,10 +73,11 @@ export class BunConnection implements Connection {
 	constructor(
 		readonly boundary: SocketBoundary,
 		readonly origin: ErrorOrigin,
-		readonly remote: Address,
+		readonly directRemote: Address,
 		local: Address,
 		accepted: NativeSocket | null,
 	) {
+		this.remote = directRemote;
 		this.local = local;
 		this.socket = accepted;
 		this.state = accepted === null ? 'connecting' : 'open';
@@ -152,6 +154,10 @@ export class BunConnection implements Connection {
 		this.startTimer(options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS, (timeoutMs) =>
 			handshakeError(this.remote, 'downstream', `not done within ${timeoutMs} ms`),
 		);
+	}
+
+	speakFor(address: Address): void {
+		this.remote = address;
 	}
 
 	originalDestination(): IpAddress | null {

@@ -96,7 +96,10 @@ export interface Connection {
 	/** Unique within the process. */
 	readonly id: number;
 	readonly local: Address;
+	/** Who is on the other end, or whom that one speaks for (`speakFor`). */
 	readonly remote: Address;
+	/** The other end of the socket itself. */
+	readonly directRemote: Address;
 	/** Null on plain connections and before the handshake is done. */
 	readonly tls: TlsInfo | null;
 	/** Bytes accepted by `write` and not yet taken by the kernel. */
@@ -124,6 +127,8 @@ export interface Connection {
 	 * far, with which the handshake begins; it is copied.
 	 */
 	startServerTls(options: ServerTlsOptions, received?: Uint8Array): void;
+	/** The other end said whom it speaks for (PROXY protocol): that is `remote` from now on. */
+	speakFor(address: Address): void;
 	/** Where the connection was headed before it was redirected here (SO_ORIGINAL_DST); null when unknown. */
 	originalDestination(): IpAddress | null;
 	/** Who is on the other end of a unix socket (SO_PEERCRED); null otherwise. */

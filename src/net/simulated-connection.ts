@@ -19,14 +19,13 @@ import type {
 import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
 import type { SimulatedNetwork } from './simulated-network.ts';
 import { judgeClient, judgeServer, negotiate, type SimulatedHello, type SimulatedSession } from './simulated-tls.ts';
+import { testClientHello } from './testing-client-hello.ts';
 import { ByteQueue } from './write-buffer.ts';
 
 /** Of the high one. */
 const LOW_WATERMARK_PART = 4;
 const HANDSHAKE_TIMEOUT_DEFAULT_MS = 15_000;
 const PIECES_MAX = 4;
-/** What a plain listener sees of a TLS client: the start of a record that holds a ClientHello. */
-const CLIENT_HELLO_BYTES = Uint8Array.of(0x16, 0x03, 0x01, 0x00, 0x05, 0x01, 0x00, 0x00, 0x01, 0x03);
 
 type Segment =
 	| { readonly kind: 'accepted' }
@@ -43,6 +42,7 @@ let nextId = 1_000_000_000;
 
 export class SimulatedConnection implements Connection {
 	readonly id = nextId++;
+	remote: Address;
 	handler: ConnectionHandler = NO_HANDLER;
 	highWatermarkBytes = WRITE_HIGH_WATERMARK_BYTES;
 	tls: TlsInfo | null = null;
@@ -62,14 +62,18 @@ export class SimulatedConnection implements Connection {
 	private dataGiven = false;
 	private serverTls: ServerTlsOptions | null = null;
 	private timer: Timer | null = null;
+	/** A client's hello that was given out as data. */
+	private plainHello: SimulatedHello | null = null;
 
 	constructor(
 		private readonly network: SimulatedNetwork,
 		readonly origin: ErrorOrigin,
-		readonly remote: Address,
+		readonly directRemote: Address,
 		readonly local: Address,
 		private readonly clientTls: ClientTlsOptions | null,
-	) {}
+	) {
+		this.remote = directRemote;
+	}
 
 	get bufferedBytes(): number {
 		return this.queue.length;
@@ -104,15 +108,29 @@ export class SimulatedConnection implements Connection {
 		this.network.clock.after(0, () => this.network.guard(this, () => this.giveHeld()));
 	}
 
-	startServerTls(options: ServerTlsOptions): void {
+	startServerTls(options: ServerTlsOptions, received?: Uint8Array): void {
 		assert(this.state === 'open' && this.origin === 'downstream', 'TLS starts on an accepted plain connection');
-		assert(!this.dataGiven && this.bufferedBytes === 0 && this.tls === null, 'TLS starts before any data');
+		assert(this.dataGiven === (received !== undefined), 'TLS starts with the first byte');
+		assert(this.bufferedBytes === 0 && this.tls === null, 'TLS starts before any data');
 		this.state = 'handshaking';
 		this.serverTls = options;
 		const timeoutMs = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS;
 		this.timer = this.network.clock.after(timeoutMs, () =>
 			this.failed(handshakeError(this.remote, 'downstream', `not done within ${timeoutMs} ms`)),
 		);
+		if (received === undefined) return;
+		const hello = this.plainHello;
+		this.network.clock.after(0, () =>
+			this.network.guard(this, () => {
+				if (this.state !== 'handshaking') return;
+				if (hello === null) this.closeBy(handshakeError(this.remote, this.origin, 'no TLS record'));
+				else this.heardClient(hello);
+			}),
+		);
+	}
+
+	speakFor(address: Address): void {
+		this.remote = address;
 	}
 
 	originalDestination(): IpAddress | null {
@@ -297,7 +315,8 @@ export class SimulatedConnection implements Connection {
 
 	private heardClient(hello: SimulatedHello): void {
 		if (this.serverTls === null) {
-			this.giveData(CLIENT_HELLO_BYTES);
+			this.plainHello = hello;
+			this.giveData(helloBytes(hello.options));
 			return;
 		}
 		const session = negotiate(this.serverTls, hello.options);
@@ -368,4 +387,13 @@ export class SimulatedConnection implements Connection {
 	private dropQueue(): void {
 		while (this.queue.length > 0) this.queue.consume(this.queue.peek().length);
 	}
+}
+
+/** What a plain listener sees of a TLS client. */
+function helloBytes(options: ClientTlsOptions): Uint8Array {
+	return testClientHello({
+		versions: [0x0304],
+		...(options.serverName === '' ? {} : { serverName: options.serverName }),
+		...(options.alpn === undefined ? {} : { alpn: options.alpn }),
+	});
 }

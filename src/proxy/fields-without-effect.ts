@@ -42,18 +42,19 @@ export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 	'envoy.config.core.v3.SubstitutionFormatString.json_format_options': 'properties are always sorted: as with true',
 	'envoy.config.endpoint.v3.LocalityLbEndpoints.proximity': 'Envoy does not read it either',
 	'envoy.config.listener.v3.Listener.connection_balance_config': THREADS,
-	'envoy.config.listener.v3.Listener.continue_on_listener_filters_timeout':
-		'listener filters here never wait for bytes',
 	'envoy.config.listener.v3.Listener.drain_type':
 		'a listener drains when it is changed, removed, or the process ends, never by a failed health check',
 	'envoy.config.listener.v3.Listener.enable_reuse_port': THREADS,
-	'envoy.config.listener.v3.Listener.listener_filters_timeout': 'listener filters here never wait for bytes',
 	'envoy.config.listener.v3.Listener.max_connections_to_accept_per_socket_event': THREADS,
 	'envoy.config.route.v3.WeightedCluster.runtime_key_prefix': RUNTIME,
 	'envoy.extensions.filters.http.fault.v3.HTTPFault.disable_downstream_cluster_stats': STATISTICS,
 	'envoy.extensions.filters.http.router.v3.Router.dynamic_stats': STATISTICS,
 	'envoy.extensions.filters.http.router.v3.Router.start_child_span': 'weft makes no spans yet',
 	'envoy.extensions.filters.http.router.v3.Router.suppress_grpc_request_failure_code_stats': STATISTICS,
+	'envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector.initial_read_buffer_size':
+		'what was read is looked at, whatever its size',
+	'envoy.extensions.filters.network.rbac.v3.RBAC.enforcement_type':
+		'nothing that the filter looks at changes while a connection lasts: the first verdict is every later one',
 	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.full_scan_certs_on_sni_mismatch':
 		'there is one certificate, which is always shown: as with true',
 	'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.enforce_rsa_key_usage': "BoringSSL's own rule holds",

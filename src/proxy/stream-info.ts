@@ -135,6 +135,8 @@ export class StreamInfo {
 	clientAddress = '';
 	/** Where the connection was headed before it was redirected to the listener; null: it was not. */
 	originalDestination: IpAddress | null = null;
+	/** Why this proxy ended the connection, Envoy's `%CONNECTION_TERMINATION_DETAILS%`; empty: it did not. */
+	connectionTerminationDetails = '';
 	/** SNI or name of the requested server, where known. */
 	requestedServerName = '';
 

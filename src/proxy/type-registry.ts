@@ -16,10 +16,13 @@ import { file_envoy_extensions_filters_http_rbac_v3_rbac } from '../generated/en
 import { file_envoy_extensions_filters_http_router_v3_router } from '../generated/envoy/extensions/filters/http/router/v3/router_pb.ts';
 import { file_envoy_extensions_filters_listener_http_inspector_v3_http_inspector } from '../generated/envoy/extensions/filters/listener/http_inspector/v3/http_inspector_pb.ts';
 import { file_envoy_extensions_filters_listener_original_dst_v3_original_dst } from '../generated/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.ts';
+import { file_envoy_extensions_filters_listener_proxy_protocol_v3_proxy_protocol } from '../generated/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.ts';
 import { file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector } from '../generated/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.ts';
 import { file_envoy_extensions_filters_network_connection_limit_v3_connection_limit } from '../generated/envoy/extensions/filters/network/connection_limit/v3/connection_limit_pb.ts';
+import { file_envoy_extensions_filters_network_direct_response_v3_config } from '../generated/envoy/extensions/filters/network/direct_response/v3/config_pb.ts';
 import { file_envoy_extensions_filters_network_http_connection_manager_v3_http_connection_manager } from '../generated/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts';
 import { file_envoy_extensions_filters_network_rbac_v3_rbac } from '../generated/envoy/extensions/filters/network/rbac/v3/rbac_pb.ts';
+import { file_envoy_extensions_filters_network_sni_cluster_v3_sni_cluster } from '../generated/envoy/extensions/filters/network/sni_cluster/v3/sni_cluster_pb.ts';
 import { file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy } from '../generated/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts';
 import { file_envoy_extensions_load_balancing_policies_least_request_v3_least_request } from '../generated/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.ts';
 import { file_envoy_extensions_load_balancing_policies_round_robin_v3_round_robin } from '../generated/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin_pb.ts';
@@ -47,9 +50,12 @@ export const typeRegistry: Registry = createRegistry(
 	file_envoy_extensions_filters_http_router_v3_router,
 	file_envoy_extensions_filters_listener_http_inspector_v3_http_inspector,
 	file_envoy_extensions_filters_listener_original_dst_v3_original_dst,
+	file_envoy_extensions_filters_listener_proxy_protocol_v3_proxy_protocol,
 	file_envoy_extensions_filters_listener_tls_inspector_v3_tls_inspector,
+	file_envoy_extensions_filters_network_direct_response_v3_config,
 	file_envoy_extensions_filters_network_http_connection_manager_v3_http_connection_manager,
 	file_envoy_extensions_filters_network_rbac_v3_rbac,
+	file_envoy_extensions_filters_network_sni_cluster_v3_sni_cluster,
 	file_envoy_extensions_filters_network_tcp_proxy_v3_tcp_proxy,
 	file_envoy_extensions_load_balancing_policies_least_request_v3_least_request,
 	file_envoy_extensions_load_balancing_policies_round_robin_v3_round_robin,

@@ -69,6 +69,10 @@ class CountedConnection implements Connection, ConnectionHandler {
 		return this.socket.remote;
 	}
 
+	get directRemote(): Address {
+		return this.socket.directRemote;
+	}
+
 	get tls(): TlsInfo | null {
 		return this.socket.tls;
 	}
@@ -105,8 +109,12 @@ class CountedConnection implements Connection, ConnectionHandler {
 		this.socket.resume();
 	}
 
-	startServerTls(options: ServerTlsOptions): void {
-		this.socket.startServerTls(options);
+	startServerTls(options: ServerTlsOptions, received?: Uint8Array): void {
+		this.socket.startServerTls(options, received);
+	}
+
+	speakFor(address: Address): void {
+		this.socket.speakFor(address);
 	}
 
 	originalDestination(): IpAddress | null {
@@ -163,6 +171,7 @@ class RefusedConnection implements Connection {
 	readonly bufferedBytes = 0;
 	highWatermarkBytes = 0;
 	readonly local: Address = { kind: 'ip', host: '0.0.0.0', port: 0 };
+	readonly directRemote: Address;
 	private timer: Timer | null;
 
 	constructor(
@@ -171,6 +180,7 @@ class RefusedConnection implements Connection {
 		public handler: ConnectionHandler,
 		error: WeftError,
 	) {
+		this.directRemote = remote;
 		this.timer = network.clock.after(0, () => this.finish(error));
 	}
 
@@ -190,6 +200,8 @@ class RefusedConnection implements Connection {
 	startServerTls(): void {
 		throw new WeftError('not_connected', 'a connection that was refused cannot become a TLS server');
 	}
+
+	speakFor(): void {}
 
 	originalDestination(): null {
 		return null;

@@ -66,11 +66,15 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
 	UPSTREAM_PEER_SUBJECT: (info) => info.upstreamTls?.peerCertificate?.subject ?? null,
 	DOWNSTREAM_REMOTE_ADDRESS: remoteAddress,
 	DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: (info) => textOrNull(info.clientAddress) ?? hostOf(info.connection.remote),
-	DOWNSTREAM_DIRECT_REMOTE_ADDRESS: (info) => formatAddress(info.connection.remote),
-	DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT: (info) => hostOf(info.connection.remote),
-	DOWNSTREAM_LOCAL_ADDRESS: (info) => formatAddress(info.connection.local),
-	DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT: (info) => hostOf(info.connection.local),
-	DOWNSTREAM_LOCAL_PORT: (info) => (info.connection.local.kind === 'ip' ? info.connection.local.port : null),
+	DOWNSTREAM_DIRECT_REMOTE_ADDRESS: (info) => formatAddress(info.connection.directRemote),
+	DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT: (info) => hostOf(info.connection.directRemote),
+	DOWNSTREAM_LOCAL_ADDRESS: (info) => formatAddress(localAddress(info)),
+	DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT: (info) => hostOf(localAddress(info)),
+	DOWNSTREAM_LOCAL_PORT: (info) => portOf(localAddress(info)),
+	DOWNSTREAM_DIRECT_LOCAL_ADDRESS: (info) => formatAddress(info.connection.local),
+	DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT: (info) => hostOf(info.connection.local),
+	DOWNSTREAM_DIRECT_LOCAL_PORT: (info) => portOf(info.connection.local),
+	CONNECTION_TERMINATION_DETAILS: (info) => textOrNull(info.connectionTerminationDetails),
 	DOWNSTREAM_TLS_VERSION: (info) => info.connection.tls?.version ?? null,
 	DOWNSTREAM_TLS_CIPHER: (info) => info.connection.tls?.cipher ?? null,
 	DOWNSTREAM_PEER_URI_SAN: (info) => joined(info.connection.tls?.peerCertificate?.uriSans),
@@ -167,6 +171,15 @@ function responseHeader(info: StreamInfo, name: string): string | null {
 	const head = info.responseHead;
 	if (head === null) return null;
 	return name === ':status' ? String(head.status) : (getHeader(head.headers, name) ?? null);
+}
+
+/** Where the client meant to go. */
+function localAddress(info: StreamInfo): Address {
+	return info.originalDestination ?? info.connection.local;
+}
+
+function portOf(address: Address): number | null {
+	return address.kind === 'ip' ? address.port : null;
 }
 
 function remoteAddress(info: StreamInfo): string {

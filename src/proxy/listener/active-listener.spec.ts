@@ -44,9 +44,6 @@ function chain(identityKey: string, filter: NetworkFilter, tls: ServerTlsOptions
 	return {
 		contentKey: identityKey,
 		identityKey,
-		destinationPort: null,
-		prefixLength: -1,
-		matchesAddress: () => true,
 		tls:
 			tls === null
 				? null
@@ -67,6 +64,8 @@ function config(...chains: FilterChain[]): ListenerConfig {
 		mode: 0,
 		bindToPort: true,
 		useOriginalDestination: false,
+		inspection: { filters: [], timeoutMs: 0, continueOnTimeout: false },
+		matcher: { find: () => chains[0] ?? null },
 		chains,
 		defaultChain: null,
 		ignoresGlobalLimit: false,

@@ -2,8 +2,9 @@
 // it took. An update swaps the configuration; connections keep what they started with, or are handed
 // over to the next version of their filter chain.
 //
-//   accepted ──▶ original destination? ──▶ filter chain ──▶ TLS handshake ──▶ network filter
-//                   └▶ another listener       └▶ none: closed
+//   accepted ──▶ listener filters ──▶ filter chain ──▶ TLS handshake ──▶ network filter
+//                   │ original destination  └▶ none: closed
+//                   └▶ another listener
 
 import { X509Certificate } from 'node:crypto';
 import type {
@@ -18,9 +19,12 @@ import type { WeftError } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
 import type { Random } from '../../std/random.ts';
 import type { MetricRegistry } from '../../telemetry/registry.ts';
+import { Inspection, type InspectionListener, newFindings } from '../listener-filters/inspection.ts';
+import type { Findings } from '../listener-filters/listener-filter.ts';
 import type { ServedConnection } from '../network-filters/network-filter.ts';
 import { ListenerAdmission, type OverloadContext } from '../overload/listener-admission.ts';
-import { type FilterChain, releaseFilterChain, selectFilterChain } from './filter-chain.ts';
+import { type FilterChain, releaseFilterChain } from './filter-chain.ts';
+import type { ChainSubject } from './filter-chain-match.ts';
 import { allChains, type ListenerConfig } from './listener-config.ts';
 import { ListenerStats } from './listener-stats.ts';
 
@@ -40,16 +44,19 @@ export interface ListenerDirectory {
 interface Taken {
 	readonly chain: FilterChain;
 	readonly connection: Connection;
-	readonly destination: IpAddress | null;
+	readonly found: Findings;
+	/** What came while listener filters looked; null: nothing. */
+	received: Uint8Array | null;
 	/** Null while handshaking. */
 	served: ServedConnection | null;
 }
 
-export class ActiveListener {
+export class ActiveListener implements InspectionListener {
 	private socket: Socket | null = null;
 	private inForce: ListenerConfig | null = null;
 	private readonly connections = new Map<Connection, Taken>();
-	private held: { connection: Connection; destination: IpAddress | null }[] = [];
+	private held: { connection: Connection; destination: IpAddress | null; received: Uint8Array | null }[] = [];
+	private readonly inspections = new Set<Inspection>();
 	private readonly stats: ListenerStats;
 	private readonly admission: ListenerAdmission;
 	private draining = false;
@@ -82,7 +89,7 @@ export class ActiveListener {
 	}
 
 	get connectionCount(): number {
-		return this.connections.size + this.held.length;
+		return this.connections.size + this.inspections.size + this.held.length;
 	}
 
 	/** @throws WeftError when the address cannot be had */
@@ -96,7 +103,7 @@ export class ActiveListener {
 				...(config.mode > 0 ? { mode: config.mode } : {}),
 				admit: (scarce) => this.admission.admits(this.inForce ?? config, scarce),
 			},
-			(connection) => this.onConnection(connection),
+			(connection) => this.accept(connection, null, null),
 		);
 		if (this.overload.state.connectionsMeetLevels) this.overloadChanged(config);
 	}
@@ -118,32 +125,94 @@ export class ActiveListener {
 		if (before !== null) this.handOver(before, next);
 		const held = this.held;
 		this.held = [];
-		for (const { connection, destination } of held) {
+		for (const { connection, destination, received } of held) {
 			connection.resume();
-			this.accept(connection, destination);
+			this.accept(connection, destination, received);
 		}
 		this.admission.count(this.connectionCount);
 	}
 
-	/** Takes a connection that another listener accepted for it. */
-	accept(connection: Connection, destination: IpAddress | null): void {
+	/**
+	 * Takes a connection, perhaps one that another listener accepted: then `destination` is where it was headed, and
+	 * `received` what came before it was known.
+	 */
+	accept(connection: Connection, destination: IpAddress | null, received: Uint8Array | null): void {
 		const config = this.inForce;
 		if (config === null) {
-			this.hold(connection, destination);
+			this.hold(connection, destination, received);
 			return;
 		}
-		this.stats.connectionsTotal.inc();
-		const local = connection.local;
-		const host = destination?.host ?? (local.kind === 'ip' ? local.host : '');
-		const port = destination?.port ?? (local.kind === 'ip' ? local.port : 0);
-		const chain = selectFilterChain(config.chains, config.defaultChain, host, port);
+		const { filters } = config.inspection;
+		const found = newFindings(destination);
+		for (let i = 0; i < filters.length; i++) {
+			const inspector = filters[i]!.begin(connection, found);
+			if (inspector === null) continue;
+			const { clock } = this.network;
+			const inspection = new Inspection(
+				connection,
+				config.inspection,
+				found,
+				inspector,
+				i + 1,
+				received,
+				this,
+				clock,
+				destination !== null,
+			);
+			this.inspections.add(inspection);
+			this.stats.inspectionsActive.inc();
+			this.admission.count(this.connectionCount);
+			inspection.start();
+			return;
+		}
+		this.choose(config, connection, found, received, destination !== null);
+	}
+
+	onInspected(inspection: Inspection, found: Findings, received: Uint8Array | null): void {
+		this.inspectionOver(inspection);
+		this.choose(this.inForce!, inspection.connection, found, received, inspection.wasHandedOver);
+	}
+
+	onInspectionTimeout(): void {
+		this.stats.inspectionTimeouts.inc();
+	}
+
+	onInspectionClosed(inspection: Inspection, why: 'filter' | 'remote' | 'error'): void {
+		if (why === 'remote') this.stats.inspectionRemoteCloses.inc();
+		else if (why === 'error') this.stats.inspectionErrors.inc();
+		this.inspectionOver(inspection);
+		this.admission.count(this.connectionCount);
+		if (this.connectionCount === 0) this.directory.connectionsGone(this);
+	}
+
+	private inspectionOver(inspection: Inspection): void {
+		if (this.inspections.delete(inspection)) this.stats.inspectionsActive.dec();
+	}
+
+	/** `wasHandedOver`: another listener accepted it, and it goes no further than here. */
+	private choose(
+		config: ListenerConfig,
+		connection: Connection,
+		found: Findings,
+		received: Uint8Array | null,
+		wasHandedOver: boolean,
+	): void {
+		if (config.useOriginalDestination && found.destination !== null && !wasHandedOver) {
+			const other = this.directory.forDestination(found.destination);
+			if (other !== undefined && other !== this) {
+				other.accept(connection, found.destination, received);
+				return;
+			}
+		}
+		const chain = config.matcher.find(subjectOf(connection, found)) ?? config.defaultChain;
 		if (chain === null) {
 			this.stats.noFilterChain.inc();
 			refuse(connection);
 			return;
 		}
+		this.stats.connectionsTotal.inc();
 		if (config.bufferLimitBytes !== null) connection.highWatermarkBytes = config.bufferLimitBytes;
-		const taken: Taken = { chain, connection, destination, served: null };
+		const taken: Taken = { chain, connection, found, received, served: null };
 		this.connections.set(connection, taken);
 		this.stats.connectionsActive.inc();
 		this.admission.count(this.connectionCount);
@@ -159,7 +228,8 @@ export class ActiveListener {
 			return;
 		}
 		connection.handler = new Handshake(this, taken, this.uriSanOf(options));
-		connection.startServerTls(this.withTimeout(options, chain.handshakeTimeoutMs, config));
+		taken.received = null;
+		connection.startServerTls(this.withTimeout(options, chain.handshakeTimeoutMs, config), received ?? undefined);
 	}
 
 	handshaken(taken: Taken, localUriSan: string): void {
@@ -190,6 +260,7 @@ export class ActiveListener {
 	}
 
 	closeConnections(): void {
+		for (const inspection of [...this.inspections]) inspection.close();
 		for (const taken of [...this.connections.values()]) {
 			if (taken.served === null) taken.connection.reset();
 			else taken.served.close();
@@ -208,17 +279,6 @@ export class ActiveListener {
 		if (this.connectionCount === 0) this.directory.connectionsGone(this);
 	}
 
-	private onConnection(connection: Connection): void {
-		if (this.inForce?.useOriginalDestination === true) {
-			const destination = connection.originalDestination();
-			const other = destination === null ? undefined : this.directory.forDestination(destination);
-			if (other !== undefined && other !== this) other.accept(connection, destination);
-			else this.accept(connection, destination);
-			return;
-		}
-		this.accept(connection, null);
-	}
-
 	/** `timeoutMs` 0: the network's default, which is reduced like one that was set. */
 	private withTimeout(options: ServerTlsOptions, timeoutMs: number, config: ListenerConfig): ServerTlsOptions {
 		const scaled = config.bypassesOverload ? null : this.overload.state.handshakeTimeout;
@@ -227,11 +287,20 @@ export class ActiveListener {
 	}
 
 	private serve(taken: Taken, localUriSan: string): void {
-		const { connection, chain, destination } = taken;
+		const { connection, chain, found, received } = taken;
 		const onClosed = (): void => this.gone(connection);
-		const served = chain.filter.serve({ connection, localUriSan, originalDestination: destination, onClosed });
+		const served = chain.filter.serve({
+			connection,
+			localUriSan,
+			originalDestination: found.destination,
+			requestedServerName: connection.tls?.serverName?.toLowerCase() ?? found.serverName,
+			onClosed,
+		});
 		taken.served = served;
 		if (this.draining || this.givenUp.has(chain)) served.drain(this.drainsGently);
+		if (received === null || received.length === 0) return;
+		taken.received = null;
+		connection.handler.onData(connection, received);
 	}
 
 	private gone(connection: Connection): void {
@@ -242,7 +311,7 @@ export class ActiveListener {
 		if (this.connectionCount === 0) this.directory.connectionsGone(this);
 	}
 
-	private hold(connection: Connection, destination: IpAddress | null): void {
+	private hold(connection: Connection, destination: IpAddress | null, received: Uint8Array | null): void {
 		if (this.held.length >= HELD_MAX) {
 			this.stats.connectionsOverflowed.inc();
 			refuse(connection);
@@ -250,7 +319,7 @@ export class ActiveListener {
 		}
 		connection.handler = new Held(this);
 		connection.pause();
-		this.held.push({ connection, destination });
+		this.held.push({ connection, destination, received });
 		this.admission.count(this.connectionCount);
 	}
 
@@ -314,6 +383,21 @@ class Held implements ConnectionHandler {
 	onClose(connection: Connection): void {
 		this.listener.heldGone(connection);
 	}
+}
+
+function subjectOf(connection: Connection, found: Findings): ChainSubject {
+	const destination = found.destination ?? connection.local;
+	const { remote, directRemote } = connection;
+	return {
+		destinationHost: destination.kind === 'ip' ? destination.host : '',
+		destinationPort: destination.kind === 'ip' ? destination.port : 0,
+		serverName: found.serverName,
+		transportProtocol: found.transportProtocol === '' ? 'raw_buffer' : found.transportProtocol,
+		applicationProtocols: found.applicationProtocols,
+		directSourceHost: directRemote.kind === 'ip' ? directRemote.host : '',
+		sourceHost: remote.kind === 'ip' ? remote.host : '',
+		sourcePort: remote.kind === 'ip' ? remote.port : 0,
+	};
 }
 
 const NOTHING: ConnectionHandler = { onConnect() {}, onData() {}, onDrain() {}, onEnd() {}, onClose() {} };

@@ -1,7 +1,6 @@
-// One filter chain of a listener, compiled: for which connections it is, how they are secured, and
-// the network filter that serves them.
+// One filter chain of a listener, compiled: how its connections are secured, and the network filter
+// that serves them. For which connections it is: filter-chain-match.ts.
 
-import { isIP } from 'node:net';
 import { toBinary } from '@bufbuild/protobuf';
 import type { TransportSocket } from '../../generated/envoy/config/core/v3/base_pb.ts';
 import {
@@ -12,22 +11,24 @@ import {
 import { RawBufferSchema } from '../../generated/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.ts';
 import { DownstreamTlsContextSchema } from '../../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
 import { ConfigError } from '../../std/errors.ts';
-import { compileCidrRanges } from '../cidr.ts';
 import { durationMs } from '../duration-ms.ts';
 import {
 	CONNECTION_LIMIT_TYPE,
 	ConnectionLimitFilter,
 	compileConnectionLimit,
-	type LimitSettings,
 } from '../network-filters/connection-limit.ts';
+import { compileDirectResponse, DIRECT_RESPONSE_TYPE } from '../network-filters/direct-response.ts';
+import { GatedFilter } from '../network-filters/gated-filter.ts';
 import {
 	compileHttpConnectionManager,
 	HTTP_CONNECTION_MANAGER_TYPE,
 } from '../network-filters/http-connection-manager.ts';
 import type { NetworkFilter } from '../network-filters/network-filter.ts';
 import type { NetworkFilterContext } from '../network-filters/network-filter-context.ts';
+import { networkRbacFactory } from '../network-filters/rbac.ts';
+import { sniClusterFactory } from '../network-filters/sni-cluster.ts';
 import { compileTcpProxy, TCP_PROXY_TYPE } from '../network-filters/tcp-proxy.ts';
-import type { TcpSessionFilter } from '../network-filters/tcp-session-filter.ts';
+import type { TcpSessionFilter, TcpSessionFilterFactory } from '../network-filters/tcp-session-filter.ts';
 import { NO_OVERLOAD } from '../overload/overload-state.ts';
 import type { SecretManager } from '../tls/secret-manager.ts';
 import { type CompiledDownstreamTls, compileDownstreamTls } from '../tls/tls-context.ts';
@@ -39,11 +40,6 @@ export interface FilterChain {
 	readonly contentKey: string;
 	/** Equal for two versions of one chain: name and match. */
 	readonly identityKey: string;
-	/** Null: any. */
-	readonly destinationPort: number | null;
-	/** Of the longest prefix range; -1: any address. */
-	readonly prefixLength: number;
-	readonly matchesAddress: (host: string) => boolean;
 	/** Null: plain text. */
 	readonly tls: CompiledDownstreamTls | null;
 	/** 0: the network's default. */
@@ -53,6 +49,15 @@ export interface FilterChain {
 
 const DOWNSTREAM_TLS_TYPE = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext';
 const RAW_BUFFER_TYPE = 'type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer';
+
+const TERMINAL_TYPES: ReadonlySet<string> = new Set([
+	HTTP_CONNECTION_MANAGER_TYPE,
+	TCP_PROXY_TYPE,
+	DIRECT_RESPONSE_TYPE,
+]);
+const BUILT_IN_FILTERS: ReadonlyMap<string, TcpSessionFilterFactory> = new Map(
+	[networkRbacFactory, sniClusterFactory].map((factory) => [factory.typeUrl, factory]),
+);
 
 /** `known`: chains of the version before, which are taken over where nothing changed. @throws ConfigError */
 export function compileFilterChain(
@@ -66,17 +71,11 @@ export function compileFilterChain(
 	const contentKey = contentKeyOf(config, context);
 	const same = known.get(contentKey);
 	if (same !== undefined) return same;
-	const match = config.filterChainMatch;
-	const ranges = match?.prefixRanges ?? [];
-	const contains = compileCidrRanges(ranges, object, `${field}.filter_chain_match.prefix_ranges`);
 	const tls = compileTransportSocket(config.transportSocket, secrets, object, `${field}.transport_socket`);
 	try {
 		return {
 			contentKey,
 			identityKey: identityKeyOf(config),
-			destinationPort: match?.destinationPort ?? null,
-			prefixLength: ranges.reduce((longest, range) => Math.max(longest, range.prefixLen ?? 0), -1),
-			matchesAddress: ranges.length === 0 ? () => true : (host) => isIP(host) !== 0 && contains(host),
 			tls,
 			handshakeTimeoutMs: durationMs(config.transportSocketConnectTimeout) ?? 0,
 			filter: compileFilters(config, context, object, field),
@@ -90,28 +89,6 @@ export function compileFilterChain(
 export function releaseFilterChain(chain: FilterChain): void {
 	chain.filter.release();
 	chain.tls?.close();
-}
-
-/** Destination port first, then the longest prefix, as Envoy orders its criteria. */
-export function selectFilterChain(
-	chains: readonly FilterChain[],
-	fallback: FilterChain | null,
-	host: string,
-	port: number,
-): FilterChain | null {
-	let best: FilterChain | null = null;
-	for (let i = 0; i < chains.length; i++) {
-		const chain = chains[i]!;
-		if (chain.destinationPort !== null && chain.destinationPort !== port) continue;
-		if (!chain.matchesAddress(host)) continue;
-		if (best === null || moreSpecific(chain, best)) best = chain;
-	}
-	return best ?? fallback;
-}
-
-function moreSpecific(a: FilterChain, b: FilterChain): boolean {
-	if ((a.destinationPort === null) !== (b.destinationPort === null)) return a.destinationPort !== null;
-	return a.prefixLength > b.prefixLength;
 }
 
 function contentKeyOf(config: FilterChainConfig, context: NetworkFilterContext): string {
@@ -155,8 +132,8 @@ function compileFilters(
 	object: string,
 	field: string,
 ): NetworkFilter {
-	const before: TcpSessionFilter[] = [];
-	const limits: LimitSettings[] = [];
+	let before: TcpSessionFilter[] = [];
+	const wrappers: ((inner: NetworkFilter) => NetworkFilter)[] = [];
 	for (let index = 0; index < config.filters.length; index++) {
 		const at = `${field}.filters[${index}]`;
 		const filter = config.filters[index]!;
@@ -165,24 +142,44 @@ function compileFilters(
 		}
 		const typed = TypedConfig.read(filter.configType.value, object, `${at}.typed_config`);
 		const last = index === config.filters.length - 1;
-		const terminal = typed.typeUrl === HTTP_CONNECTION_MANAGER_TYPE || typed.typeUrl === TCP_PROXY_TYPE;
+		const terminal = TERMINAL_TYPES.has(typed.typeUrl);
 		if (terminal !== last) {
-			const expected = terminal ? 'nothing after it: it ends the chain' : 'a connection manager or a TCP proxy last';
+			const expected = terminal
+				? 'nothing after it: it ends the chain'
+				: 'a connection manager, a TCP proxy or a direct response last';
 			throw new ConfigError({ object, field: at, found: filter.name, expected });
 		}
-		if (typed.typeUrl === TCP_PROXY_TYPE) return limited(compileTcpProxy(typed, before, context), limits, context);
-		if (typed.typeUrl === HTTP_CONNECTION_MANAGER_TYPE) {
-			if (before.length > 0) throw new ConfigError({ object, field: at, expected: 'no filter before it' });
-			return limited(compileHttpConnectionManager(typed, context), limits, context);
+		if (typed.typeUrl === TCP_PROXY_TYPE) return wrapped(compileTcpProxy(typed, before, context), wrappers);
+		if (terminal) {
+			const other = before.findIndex((one) => one.isGate !== true);
+			if (other >= 0) {
+				const found = config.filters[other]!.name;
+				throw new ConfigError({ object, field: `${field}.filters[${other}]`, found, expected: 'a TCP proxy after it' });
+			}
+			const inner =
+				typed.typeUrl === DIRECT_RESPONSE_TYPE
+					? compileDirectResponse(typed, context)
+					: compileHttpConnectionManager(typed, context);
+			return wrapped(before.length === 0 ? inner : new GatedFilter(before, inner, context), wrappers);
 		}
 		if (typed.typeUrl === CONNECTION_LIMIT_TYPE) {
 			const settings = compileConnectionLimit(typed, context);
-			if (settings !== null) limits.push(settings);
+			if (settings === null) continue;
+			// Whom a filter before it turns away does not count.
+			const gates = before.filter((one) => one.isGate === true);
+			if (gates.length > 0) wrappers.push((inner) => new GatedFilter(gates, inner, context));
+			before = before.filter((one) => one.isGate !== true);
+			wrappers.push((inner) => new ConnectionLimitFilter(settings, inner, context.clock));
 			continue;
 		}
-		const factory = context.tcpFilters.get(typed.typeUrl);
+		const factory = BUILT_IN_FILTERS.get(typed.typeUrl) ?? context.tcpFilters.get(typed.typeUrl);
 		if (factory === undefined) {
-			const known = [HTTP_CONNECTION_MANAGER_TYPE, TCP_PROXY_TYPE, CONNECTION_LIMIT_TYPE, ...context.tcpFilters.keys()];
+			const known = [
+				...TERMINAL_TYPES,
+				CONNECTION_LIMIT_TYPE,
+				...BUILT_IN_FILTERS.keys(),
+				...context.tcpFilters.keys(),
+			];
 			throw typed.error('', typed.typeUrl, `one of: ${known.join(', ')}`);
 		}
 		before.push(factory.compile(typed, { ...context, name: filter.name, statPrefix: filter.name }));
@@ -190,14 +187,7 @@ function compileFilters(
 	throw new ConfigError({ object, field: `${field}.filters`, expected: 'at least one filter' });
 }
 
-/** The first of `limits` is asked first. */
-function limited(
-	filter: NetworkFilter,
-	limits: readonly LimitSettings[],
-	{ clock }: NetworkFilterContext,
-): NetworkFilter {
-	return limits.reduceRight(
-		(next: NetworkFilter, settings) => new ConnectionLimitFilter(settings, next, clock),
-		filter,
-	);
+/** The first of `wrappers` is asked first. */
+function wrapped(filter: NetworkFilter, wrappers: readonly ((inner: NetworkFilter) => NetworkFilter)[]): NetworkFilter {
+	return wrappers.reduceRight((inner, wrap) => wrap(inner), filter);
 }

@@ -9,11 +9,15 @@ import { type Address, formatAddress } from '../../net/network.ts';
 import { ConfigError } from '../../std/errors.ts';
 import { compileListenAddress } from '../address.ts';
 import { compileBufferLimit } from '../buffer-limit.ts';
+import { durationMs } from '../duration-ms.ts';
 import { unsupportedFields } from '../field-check.ts';
+import { compileListenerFilters } from '../listener-filters/compile-listener-filters.ts';
+import type { InspectionSettings } from '../listener-filters/inspection.ts';
 import type { NetworkFilterContext } from '../network-filters/network-filter-context.ts';
 import { NO_OVERLOAD } from '../overload/overload-state.ts';
 import type { SecretManager } from '../tls/secret-manager.ts';
 import { compileFilterChain, type FilterChain, releaseFilterChain } from './filter-chain.ts';
+import { type ChainMatcher, compileChainMatcher } from './filter-chain-match.ts';
 import { LISTENER_FIELDS } from './listener-fields.ts';
 
 export interface ListenerConfig {
@@ -22,7 +26,10 @@ export interface ListenerConfig {
 	readonly mode: number;
 	/** False: only reached from a listener with `useOriginalDestination`. */
 	readonly bindToPort: boolean;
+	/** A connection that was redirected here goes to the listener of where it was headed, if there is one. */
 	readonly useOriginalDestination: boolean;
+	readonly inspection: InspectionSettings;
+	readonly matcher: ChainMatcher<FilterChain>;
 	readonly chains: readonly FilterChain[];
 	readonly defaultChain: FilterChain | null;
 	/** 0: the network's default. */
@@ -42,10 +49,7 @@ export interface ListenerConfig {
 export type ListenerEnvironment = Omit<NetworkFilterContext, 'listenerName' | 'direction' | 'bufferLimitBytes'>;
 
 const BUFFER_LIMIT_BYTES_DEFAULT = 1024 * 1024;
-/** What they look at is known here without them, or they change nothing. */
-const LISTENER_FILTER_TYPES = new Set([
-	'type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst',
-]);
+const LISTENER_FILTERS_TIMEOUT_MS_DEFAULT = 15_000;
 
 /** `known`: chains of the version before, by their content. @throws ConfigError */
 export function compileListener(
@@ -57,16 +61,8 @@ export function compileListener(
 	const object = `listener ${JSON.stringify(message.name)}`;
 	const details = unsupportedFields(ListenerSchema, message, LISTENER_FIELDS, object);
 	if (details.length > 0) throw new ConfigError(details);
-	message.listenerFilters.forEach((filter, index) => {
-		const typeUrl = filter.configType.case === 'typedConfig' ? filter.configType.value.typeUrl : '';
-		if (LISTENER_FILTER_TYPES.has(typeUrl)) return;
-		throw new ConfigError({
-			object,
-			field: `listener_filters[${index}]`,
-			found: filter.name,
-			expected: `one of: ${[...LISTENER_FILTER_TYPES].join(', ')}`,
-		});
-	});
+	const useOriginalDestination = message.useOriginalDst ?? false;
+	const filters = compileListenerFilters(message.listenerFilters, useOriginalDestination, environment.registry, object);
 	const address = compileListenAddress(message.address, object, 'address');
 	if (message.filterChains.length === 0 && message.defaultFilterChain === undefined) {
 		throw new ConfigError({ object, field: 'filter_chains', expected: 'at least one filter chain' });
@@ -81,11 +77,17 @@ export function compileListener(
 	};
 	const chains: FilterChain[] = [];
 	let defaultChain: FilterChain | null = null;
+	let matcher: ChainMatcher<FilterChain>;
 	try {
 		message.filterChains.forEach((chain, index) => {
 			chains.push(compileFilterChain(chain, context, secrets, known, object, `filter_chains[${index}]`));
 		});
-		refuseTwins(chains, object);
+		const matches = message.filterChains.map((chain, index) => ({
+			match: chain.filterChainMatch,
+			value: chains[index]!,
+			field: `filter_chains[${index}].filter_chain_match`,
+		}));
+		matcher = compileChainMatcher(matches, object);
 		if (message.defaultFilterChain !== undefined) {
 			const field = 'default_filter_chain';
 			defaultChain = compileFilterChain(message.defaultFilterChain, context, secrets, known, object, field);
@@ -100,7 +102,13 @@ export function compileListener(
 		address,
 		mode: pipe?.mode ?? 0,
 		bindToPort: message.bindToPort ?? true,
-		useOriginalDestination: message.useOriginalDst ?? false,
+		useOriginalDestination,
+		inspection: {
+			filters,
+			timeoutMs: durationMs(message.listenerFiltersTimeout) ?? LISTENER_FILTERS_TIMEOUT_MS_DEFAULT,
+			continueOnTimeout: message.continueOnListenerFiltersTimeout,
+		},
+		matcher,
 		chains,
 		defaultChain,
 		backlog: message.tcpBacklogSize ?? 0,
@@ -114,18 +122,6 @@ export function compileListener(
 
 export function allChains(config: ListenerConfig): readonly FilterChain[] {
 	return config.defaultChain === null ? config.chains : [...config.chains, config.defaultChain];
-}
-
-function refuseTwins(chains: readonly FilterChain[], object: string): void {
-	const seen = new Set<string>();
-	chains.forEach((chain, index) => {
-		const match = chain.identityKey.slice(chain.identityKey.indexOf('\n'));
-		if (seen.has(match)) {
-			const field = `filter_chains[${index}].filter_chain_match`;
-			throw new ConfigError({ object, field, expected: 'a match that no other filter chain has' });
-		}
-		seen.add(match);
-	});
 }
 
 function directionOf(direction: TrafficDirection): NetworkFilterContext['direction'] {

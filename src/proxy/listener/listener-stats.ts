@@ -10,6 +10,11 @@ export class ListenerStats {
 	readonly globalConnectionsOverflowed: Counter;
 	readonly overloadRejects: Counter;
 	readonly noFilterChain: Counter;
+	/** Connections that listener filters are looking at. */
+	readonly inspectionsActive: Gauge;
+	readonly inspectionTimeouts: Counter;
+	readonly inspectionRemoteCloses: Counter;
+	readonly inspectionErrors: Counter;
 	readonly tlsHandshakes: Counter;
 	readonly tlsErrors: Counter;
 
@@ -29,6 +34,21 @@ export class ListenerStats {
 		);
 		this.overloadRejects = counter('downstream_cx_overload_reject', 'Connections rejected by an overload action');
 		this.noFilterChain = counter('no_filter_chain_match', 'Connections that no filter chain matched');
+		this.inspectionsActive = registry
+			.gauge('envoy_listener_downstream_pre_cx_active', 'Connections that listener filters look at', labels)
+			.with(address);
+		this.inspectionTimeouts = counter(
+			'downstream_pre_cx_timeout',
+			'Connections that listener filters took too long for',
+		);
+		this.inspectionRemoteCloses = counter(
+			'downstream_listener_filter_remote_close',
+			'Connections that their client ended before listener filters were done',
+		);
+		this.inspectionErrors = counter(
+			'downstream_listener_filter_error',
+			'Connections that broke before listener filters were done',
+		);
 		this.tlsHandshakes = counter('ssl_handshake', 'TLS handshakes done');
 		this.tlsErrors = counter('ssl_connection_error', 'TLS handshakes that failed');
 	}

@@ -39,6 +39,7 @@ export class HttpConnection
 	protocol: HttpProtocol = 'HTTP/1.1';
 	readonly localUriSan: string;
 	readonly originalDestination: IpAddress | null;
+	readonly requestedServerName: string;
 	private codec: ServerCodec;
 	/** The first bytes are to say whether the client speaks HTTP/2. */
 	private undecided: boolean;
@@ -74,6 +75,7 @@ export class HttpConnection
 		this.connection = info.connection;
 		this.localUriSan = info.localUriSan;
 		this.originalDestination = info.originalDestination;
+		this.requestedServerName = info.requestedServerName;
 		this.clock = environment.clock;
 		this.random = environment.random;
 		this.settingsAtOpen = settings;

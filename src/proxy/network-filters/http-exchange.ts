@@ -38,6 +38,7 @@ export interface ExchangeHome {
 	/** URI SAN of our own certificate on this connection; empty without TLS. */
 	readonly localUriSan: string;
 	readonly originalDestination: IpAddress | null;
+	readonly requestedServerName: string;
 	wakeAt(dueMs: number): void;
 	exchangeComplete(exchange: HttpExchange): void;
 	/** Overload: the connection ends with the response that is about to be sent (HTTP/2: with those under way). */
@@ -79,6 +80,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		this.random = home.random;
 		this.protocol = home.protocol;
 		this.originalDestination = home.originalDestination;
+		this.requestedServerName = home.requestedServerName;
 		this.bufferLimitBytes = settings.bufferLimitBytes;
 		this.lastMoveMs = nowMs;
 		this.filters = settings.filters;

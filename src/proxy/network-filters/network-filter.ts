@@ -8,6 +8,8 @@ export interface ConnectionInfo {
 	readonly localUriSan: string;
 	/** Where it was headed before it was redirected here; null: it was not. */
 	readonly originalDestination: IpAddress | null;
+	/** SNI in lower case, from the handshake or a listener filter; empty: none. */
+	readonly requestedServerName: string;
 	/** Called once when the connection is gone. */
 	readonly onClosed: () => void;
 }

@@ -6,8 +6,12 @@ import type { StreamInfo } from '../stream-info.ts';
 
 export interface TcpSessionFilter {
 	readonly name: string;
-	/** A connection came in (handshaken). False: it is closed. */
+	/** Looks at connections only as they open: it may stand before any network filter. Default false. */
+	readonly isGate?: boolean;
+	/** A connection came in (handshaken). False: it is closed, and nothing is sent. */
 	onOpen?(info: StreamInfo): boolean;
+	/** The cluster to go to, in place of the TCP proxy's own; null: no opinion. */
+	chooseCluster?(info: StreamInfo): string | null;
 	/** The upstream connection is up: `info.cluster`, `host`, `upstreamTls` are set. */
 	onUpstream?(info: StreamInfo): void;
 	/** Once, last; byte counts and flags are final. */

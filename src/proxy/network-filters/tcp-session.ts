@@ -45,7 +45,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		this.lastMoveMs = this.clock.nowMs();
 		this.info = new StreamInfo(connection, settings.listenerName, this.lastMoveMs, this.clock.wallMs());
 		this.info.originalDestination = connectionInfo.originalDestination;
-		this.info.requestedServerName = connection.tls?.serverName ?? '';
+		this.info.requestedServerName = connectionInfo.requestedServerName;
 		this.upstream = new UpstreamSide(this);
 		connection.handler = this;
 		settings.stats.connectionsTotal.inc();
@@ -207,6 +207,10 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	}
 
 	private chooseCluster(): string {
+		for (const filter of this.settings.filters) {
+			const chosen = filter.chooseCluster?.(this.info) ?? null;
+			if (chosen !== null) return chosen;
+		}
 		const { clusters, totalWeight } = this.settings;
 		let value = clusters.length === 1 ? 0 : this.context.random.below(totalWeight);
 		for (const cluster of clusters) {
