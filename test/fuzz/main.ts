@@ -6,6 +6,7 @@ import { clientHello } from './client-hello.ts';
 import { type FuzzTarget, fuzz, fuzzSeed } from './fuzz.ts';
 import { grpcMessages } from './grpc-messages.ts';
 import { hpack, http2Client, http2Server } from './http2.ts';
+import { listenerFilters } from './listener-filters.ts';
 import { pathNormaliser } from './path-normaliser.ts';
 import { requestParser } from './request-parser.ts';
 import { responseParser } from './response-parser.ts';
@@ -17,6 +18,7 @@ const TARGETS: readonly FuzzTarget[] = [
 	pathNormaliser,
 	bootstrapLoader,
 	clientHello,
+	listenerFilters,
 	grpcMessages,
 	hpack,
 	http2Server,

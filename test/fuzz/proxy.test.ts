@@ -5,6 +5,7 @@ import { bootstrapLoader } from './bootstrap-loader.ts';
 import { chunkedDecoder } from './chunked-decoder.ts';
 import { clientHello } from './client-hello.ts';
 import { fuzz, fuzzDurationMs, fuzzSeed } from './fuzz.ts';
+import { listenerFilters } from './listener-filters.ts';
 import { pathNormaliser } from './path-normaliser.ts';
 import { requestParser } from './request-parser.ts';
 import { responseParser } from './response-parser.ts';
@@ -12,7 +13,15 @@ import { responseParser } from './response-parser.ts';
 const seed = fuzzSeed();
 const durationMs = fuzzDurationMs();
 
-for (const target of [requestParser, responseParser, chunkedDecoder, pathNormaliser, bootstrapLoader, clientHello]) {
+for (const target of [
+	requestParser,
+	responseParser,
+	chunkedDecoder,
+	pathNormaliser,
+	bootstrapLoader,
+	clientHello,
+	listenerFilters,
+]) {
 	test(
 		`${target.name} holds its properties, seed ${seed}`,
 		() => {

@@ -55,7 +55,8 @@ class HttpInspector implements Inspector {
 	inspect(bytes: Uint8Array): Verdict {
 		const version = readHttpVersion(bytes, this.searched);
 		if (version === 'incomplete') {
-			this.searched = bytes.length;
+			// What could have been the preface of HTTP/2 has line feeds, too.
+			if (bytes.length >= CLIENT_PREFACE.length) this.searched = bytes.length;
 			if (bytes.length < REQUEST_LINE_BYTES_MAX) return 'more';
 			this.stats.readError.inc();
 			return 'close';

@@ -62,6 +62,8 @@ interface Entry {
 	lastUpdatedMs: number;
 }
 
+class AddressTakenError extends ConfigError {}
+
 interface Drain {
 	readonly listeners: readonly ActiveListener[];
 	/** Their last connection is gone, or the time is over. */
@@ -235,7 +237,9 @@ export class ListenerManager implements ListenerDirectory {
 		const refused: string[] = [];
 		// Addresses of listeners that go are free for those that come.
 		for (const name of update.removed) this.remove(name);
-		for (const resource of update.updated) {
+		const resources = [...update.updated];
+		for (let i = 0; i < resources.length; i++) {
+			const resource = resources[i]!;
 			try {
 				const message = fromBinary(ListenerSchema, resource.value);
 				if (message.name === '') message.name = resource.name;
@@ -245,6 +249,11 @@ export class ListenerManager implements ListenerDirectory {
 				}
 				this.apply(message, resource.version, 'dynamic');
 			} catch (error) {
+				if (error instanceof AddressTakenError && i < update.updated.length) {
+					// A later one may give the address up.
+					resources.push(resource);
+					continue;
+				}
 				this.stats.failed.inc();
 				const reason = errorMessage(error);
 				log.warning('listener refused, the last good one stays', { listener: resource.name, reason });
@@ -262,6 +271,16 @@ export class ListenerManager implements ListenerDirectory {
 		const { network, registry, environment, secrets, reusePort } = this.options;
 		const before = this.entries.get(message.name);
 		const config = compileListener(message, environment, secrets, chainsByContent(before));
+		const other = this.otherAt(config);
+		if (other !== null) {
+			releaseNew(config, before?.newest ?? null, before?.active.config ?? null);
+			throw new AddressTakenError({
+				object: `listener ${JSON.stringify(message.name)}`,
+				field: 'address',
+				found: formatAddress(config.address),
+				expected: `an address that no other listener has; ${JSON.stringify(other)} has it`,
+			});
+		}
 		const lastUpdatedMs = network.clock.wallMs();
 		if (before !== undefined && sameSocket(before.newest, config)) {
 			// An earlier one that is still warming is overtaken.
@@ -305,6 +324,14 @@ export class ListenerManager implements ListenerDirectory {
 			address: formatAddress(active.boundAddress ?? address),
 		});
 		this.activateWhenReady(entry);
+	}
+
+	/** The name of another listener with the same address, bound or not. Port 0 is any free one. */
+	private otherAt(config: ListenerConfig): string | null {
+		const { address, name } = config;
+		if (address.kind !== 'ip' || (address.port === 0 && config.bindToPort)) return null;
+		const entry = this.byAddress.get(addressKey(address.host, address.port));
+		return entry !== undefined && entry.name !== name && sameAddress(entry.newest, config) ? entry.name : null;
 	}
 
 	private activateWhenReady(entry: Entry): void {
