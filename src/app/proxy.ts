@@ -31,6 +31,7 @@ import { OverloadState } from '../proxy/overload/overload-state.ts';
 import { compileRuntime } from '../proxy/overload/runtime.ts';
 import { RouteConfigs } from '../proxy/route/route-configs.ts';
 import { SecretManager } from '../proxy/tls/secret-manager.ts';
+import { SecretMetrics } from '../proxy/tls/tls-stats.ts';
 import { typeRegistry } from '../proxy/type-registry.ts';
 import type { Clock } from '../std/clock.ts';
 import type { Random } from '../std/random.ts';
@@ -128,7 +129,12 @@ class ComposedProxy implements RunningProxy {
 			this.files.push(file);
 			return file;
 		});
-		this.secrets = new SecretManager(this.sources, options.identity ?? null, () => clock.wallMs());
+		this.secrets = new SecretManager(
+			this.sources,
+			options.identity ?? null,
+			() => clock.wallMs(),
+			new SecretMetrics(registry),
+		);
 		this.logFiles = new LogFiles(clock);
 		for (const secret of bootstrap.staticResources?.secrets ?? []) this.secrets.addStatic(secret);
 		const ads = compileAdsConfig(bootstrap, this.secrets);

@@ -5,8 +5,9 @@
 import { assert } from '../std/assert.ts';
 import type { Timer } from '../std/clock.ts';
 import { type ErrorOrigin, errorMessage, type WeftError } from '../std/errors.ts';
-import { brokenError, connectTimeout, handshakeError } from './bun-errors.ts';
+import { brokenError, connectTimeout, handshakeError, handshakeFailureOf } from './bun-errors.ts';
 import { type NativeSocket, SERVER_TLS_HANDLERS, type SocketBoundary } from './bun-socket-handlers.ts';
+import { readClientHello } from './client-hello.ts';
 import { originalDestination, type PeerCredentials, peerCredentials } from './linux.ts';
 import type {
 	Address,
@@ -18,7 +19,7 @@ import type {
 	TlsInfo,
 } from './network.ts';
 import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
-import { checkPeer, nativeServerTls, readTlsInfo } from './tls.ts';
+import { ClientSessions, checkPeer, nativeServerTls, readPeerChain, readTlsInfo, type Verdict } from './tls.ts';
 import {
 	ByteQueue,
 	LARGE_SLAB_BYTES,
@@ -35,6 +36,8 @@ const HANDSHAKE_TIMEOUT_DEFAULT_MS = 15_000;
 
 // connecting ──▶ handshaking ──▶ open ──▶ closed    (plain: connecting ──▶ open; any state ──▶ closed)
 type State = 'connecting' | 'handshaking' | 'open' | 'closed';
+
+const NO_BYTES = new Uint8Array(0);
 
 let nextId = 1;
 
@@ -69,6 +72,11 @@ export class BunConnection implements Connection {
 	private timer: Timer | null = null;
 	private failure: Error | null = null;
 	private tlsOptions: ServerTlsOptions | ClientTlsOptions | null = null;
+	/** What came of a ClientHello that is waited for; null: none is. */
+	private hello: Uint8Array | null = null;
+	private sessions: ClientSessions | null = null;
+	/** The newest session of this connection that is not in `sessions` yet. */
+	private session: Buffer | null = null;
 
 	constructor(
 		readonly boundary: SocketBoundary,
@@ -131,9 +139,39 @@ export class BunConnection implements Connection {
 		assert(this.state === 'open' && this.origin === 'downstream', 'TLS starts on an accepted plain connection');
 		assert(this.dataGiven === (received !== undefined), 'TLS starts with the first byte');
 		assert(this.bufferedBytes === 0 && this.tls === null, 'TLS starts before any data');
+		this.state = 'handshaking';
+		this.startTimer(options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS, (timeoutMs) =>
+			handshakeError(this.remote, 'downstream', 'timeout', `not done within ${timeoutMs} ms`),
+		);
+		this.tlsOptions = options;
+		if (options.select === undefined) {
+			this.upgrade(options, received);
+			return;
+		}
+		this.hello = NO_BYTES;
+		// The handshake must be read; `established` stops the reading again.
+		if (this.paused) this.socket?.resume();
+		if (received !== undefined) this.helloReceived(received);
+	}
+
+	private helloReceived(bytes: Uint8Array): void {
+		const options = this.tlsOptions as ServerTlsOptions;
+		const { select } = options;
+		assert(this.hello !== null && select !== undefined, 'a ClientHello is waited for');
+		const received = this.hello.length === 0 ? bytes : Buffer.concat([this.hello, bytes]);
+		const hello = readClientHello(received);
+		if (hello === 'incomplete') {
+			this.hello = received === bytes ? bytes.slice() : received;
+			return;
+		}
+		this.hello = null;
+		// What is no ClientHello is for the TLS library to refuse, which tells the client why.
+		this.upgrade(hello === 'not_tls' ? options : select(hello), received);
+	}
+
+	private upgrade(options: ServerTlsOptions, received: Uint8Array | undefined): void {
 		const plain = this.socket;
 		assert(plain !== null, 'an open connection has a socket');
-		this.state = 'handshaking';
 		this.tlsOptions = options;
 		let secure: NativeSocket;
 		try {
@@ -145,15 +183,11 @@ export class BunConnection implements Connection {
 			);
 		} catch (error) {
 			// A key that does not fit its certificate, say. Found when the configuration is checked, not here.
-			this.closeBy(handshakeError(this.remote, 'local', errorMessage(error), error));
+			this.closeBy(handshakeError(this.remote, 'local', 'protocol', errorMessage(error), error));
 			return;
 		}
 		this.socket = secure;
-		// The handshake must be read; `established` stops the reading again.
 		if (this.paused) secure.resume();
-		this.startTimer(options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS, (timeoutMs) =>
-			handshakeError(this.remote, 'downstream', `not done within ${timeoutMs} ms`),
-		);
 	}
 
 	speakFor(address: Address): void {
@@ -197,6 +231,17 @@ export class BunConnection implements Connection {
 		}
 		this.state = 'handshaking';
 		this.tlsOptions = tlsOptions;
+		this.sessions = ClientSessions.of(tlsOptions);
+		if (this.sessions === null) return;
+		this.session = this.sessions.take();
+		if (this.session !== null) socket.setSession(this.session);
+	}
+
+	/** The server gave out a session. */
+	sessionReceived(session: Buffer): void {
+		// Before the peer is accepted it is only remembered.
+		if (this.state === 'open') this.sessions?.put(session);
+		else this.session = session;
 	}
 
 	handshaken(socket: NativeSocket, done: boolean, chainError: Error | null): void {
@@ -204,25 +249,41 @@ export class BunConnection implements Connection {
 		const options = this.tlsOptions;
 		assert(options !== null, 'a handshake has options');
 		const isServer = this.origin === 'downstream';
-		let refusal: string | null;
 		if (!done && chainError === null) {
-			this.closeBy(handshakeError(this.remote, this.origin, 'no agreement'));
+			this.closeBy(handshakeError(this.remote, this.origin, 'protocol', 'no agreement'));
 			return;
 		}
+		let verdict: Verdict;
 		try {
 			const info = readTlsInfo(socket);
-			refusal = checkPeer(info, options, isServer ? 'client' : 'server', chainError, this.boundary.clock.wallMs());
-			this.tls = info;
+			const nowMs = this.boundary.clock.wallMs();
+			const peerRole = isServer ? 'client' : 'server';
+			verdict = checkPeer(info, options, peerRole, chainError, nowMs, () => readPeerChain(socket));
+			if (verdict.kind === 'accepted') {
+				this.tls = { ...info, peerValidated: verdict.validated, peerRefusal: verdict.refusal };
+			}
 		} catch (error) {
-			refusal = errorMessage(error);
+			verdict = { kind: 'refused', refusal: { kind: 'chain', reason: errorMessage(error) } };
 		}
-		if (refusal !== null) {
-			this.tls = null;
-			this.closeBy(handshakeError(this.remote, this.origin, refusal));
+		if (verdict.kind === 'failed') {
+			this.closeBy(handshakeError(this.remote, this.origin, verdict.failure, verdict.reason));
+			return;
+		}
+		if (verdict.kind === 'refused') {
+			const { kind, reason } = verdict.refusal;
+			this.closeBy(handshakeError(this.remote, this.origin, kind, reason));
 			return;
 		}
 		this.tlsOptions = null;
+		this.keepSession();
 		this.established();
+	}
+
+	/** A session of TLS 1.2 comes before the peer is accepted, or is the one that was resumed. */
+	private keepSession(): void {
+		if (this.session === null) return;
+		if (this.tls?.version === 'TLSv1.2') this.sessions?.put(this.session);
+		this.session = null;
 	}
 
 	private established(): void {
@@ -235,7 +296,10 @@ export class BunConnection implements Connection {
 	}
 
 	received(bytes: Uint8Array): void {
-		if (this.state !== 'open' || this.remoteEnded) return;
+		if (this.state !== 'open' || this.remoteEnded) {
+			if (this.hello !== null) this.helloReceived(bytes);
+			return;
+		}
 		this.dataGiven = true;
 		this.handler.onData(this, bytes);
 	}
@@ -244,7 +308,7 @@ export class BunConnection implements Connection {
 		if (this.state === 'closed' || this.remoteEnded) return;
 		this.remoteEnded = true;
 		if (this.state !== 'open') {
-			this.closeBy(handshakeError(this.remote, this.origin, 'the peer ended the connection'));
+			this.closeBy(handshakeError(this.remote, this.origin, 'closed', 'the peer ended the connection'));
 			return;
 		}
 		this.handler.onEnd(this);
@@ -274,7 +338,7 @@ export class BunConnection implements Connection {
 		const error = this.failure ?? closeError;
 		if (this.state === 'handshaking') {
 			const reason = error === undefined || error === null ? 'the peer closed the connection' : errorMessage(error);
-			this.finish(handshakeError(this.remote, this.origin, reason, error));
+			this.finish(handshakeError(this.remote, this.origin, handshakeFailureOf(error), reason, error));
 			return;
 		}
 		const inOrder = this.endSent && (error === undefined || error === null);
@@ -407,6 +471,9 @@ export class BunConnection implements Connection {
 		this.slabLength = 0;
 		this.queue = null;
 		this.tlsOptions = null;
+		this.hello = null;
+		this.sessions = null;
+		this.session = null;
 		this.socket = null;
 	}
 }

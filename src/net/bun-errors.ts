@@ -1,7 +1,7 @@
 // The one place where errors of Bun's sockets become WeftErrors.
 
 import { type ErrorOrigin, errorMessage, WeftError } from '../std/errors.ts';
-import { type Address, formatAddress } from './network.ts';
+import { type Address, formatAddress, HandshakeError, type HandshakeFailure } from './network.ts';
 
 function platformCode(error: unknown): string {
 	if (typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string') {
@@ -68,10 +68,29 @@ export function brokenError(address: Address, origin: ErrorOrigin, error: unknow
 }
 
 /** Before `onConnect`, so no byte of a request was sent: retry-safe for a client. */
-export function handshakeError(address: Address, origin: ErrorOrigin, reason: string, cause?: unknown): WeftError {
-	return new WeftError('tls_handshake_failed', `TLS handshake with ${formatAddress(address)} failed: ${reason}`, {
+export function handshakeError(
+	address: Address,
+	origin: ErrorOrigin,
+	failure: HandshakeFailure,
+	reason: string,
+	cause?: unknown,
+): HandshakeError {
+	return new HandshakeError(failure, `TLS handshake with ${formatAddress(address)} failed: ${reason}`, {
 		origin,
 		retrySafe: origin === 'upstream',
 		cause,
 	});
+}
+
+/** What the TLS library or the socket under it said while the handshake was under way. */
+export function handshakeFailureOf(error: unknown): HandshakeFailure {
+	switch (platformCode(error)) {
+		case '':
+		case 'ECONNRESET':
+		case 'EPIPE':
+		case 'ETIMEDOUT':
+			return 'closed';
+		default:
+			return 'protocol';
+	}
 }

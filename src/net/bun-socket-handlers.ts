@@ -121,6 +121,11 @@ function onHandshake(socket: NativeSocket, done: boolean, chainError: Error | nu
 	}
 }
 
+function onSession(socket: NativeSocket, session: Buffer): void {
+	const connection = socket.data;
+	if (connection?.uses(socket)) connection.sessionReceived(session);
+}
+
 const SHARED = {
 	data: onData,
 	drain: onDrain,
@@ -169,7 +174,8 @@ export function connectHandlers(connection: BunConnection, tls: ClientTlsOptions
 		},
 	};
 	if (tls !== null) handlers.handshake = onHandshake;
-	return handlers;
+	// Bun has it; its types do not say so.
+	return (tls?.sessionsMax ?? 0) > 0 ? Object.assign(handlers, { session: onSession }) : handlers;
 }
 
 function localOf(socket: NativeSocket, connection: BunConnection) {

@@ -16,6 +16,7 @@ import {
 	derTime,
 	latin1,
 } from './der.ts';
+import { formatIpv6 } from './linux.ts';
 
 const CERTIFICATE_BYTES_MAX = 64 * 1024;
 const EXTENSIONS_MAX = 64;
@@ -25,6 +26,11 @@ const OID_KEY_USAGE = '2.5.29.15';
 const OID_SUBJECT_ALT_NAME = '2.5.29.17';
 const OID_BASIC_CONSTRAINTS = '2.5.29.19';
 const OID_EXTENDED_KEY_USAGE = '2.5.29.37';
+const OID_NAME_CONSTRAINTS = '2.5.29.30';
+const OID_CERTIFICATE_POLICIES = '2.5.29.32';
+const OID_POLICY_CONSTRAINTS = '2.5.29.36';
+const OID_INHIBIT_ANY_POLICY = '2.5.29.54';
+const OID_COMMON_NAME = '2.5.4.3';
 
 export const EKU_SERVER = '1.3.6.1.5.5.7.3.1';
 export const EKU_CLIENT = '1.3.6.1.5.5.7.3.2';
@@ -43,11 +49,22 @@ export interface Certificate {
 	readonly notAfterMs: number;
 	readonly uriSans: readonly string[];
 	readonly dnsSans: readonly string[];
+	readonly emailSans: readonly string[];
+	/** `10.0.0.1`, `2001:db8::1`. */
+	readonly ipSans: readonly string[];
+	/** The last common name of the subject; empty: there is none. */
+	readonly commonName: string;
+	/** DER of the SubjectPublicKeyInfo. */
+	readonly publicKeyDer: Uint8Array;
 	readonly isCa: boolean;
 	/** CAs that may stand below this one; null: any number. */
 	readonly pathLength: number | null;
 	/** May sign certificates; true when the certificate does not restrict its key's use. */
 	readonly maySign: boolean;
+	/** May sign revocation lists; likewise. */
+	readonly maySignCrl: boolean;
+	/** Names below this CA are restricted, or what policies they are issued under: for the TLS library to judge. */
+	readonly isConstrained: boolean;
 	/** Object identifiers; null when not restricted. */
 	readonly extendedKeyUsage: readonly string[] | null;
 	/** Critical extensions that nothing here understands: whoever sees one must refuse the certificate. */
@@ -74,7 +91,7 @@ export function parseCertificate(der: Uint8Array): Certificate {
 	const notAfterMs = derTime(validity.read());
 	validity.finish();
 	const subject = tbs.expect(DER_SEQUENCE);
-	tbs.expect(DER_SEQUENCE);
+	const publicKey = tbs.expect(DER_SEQUENCE);
 	if (tbs.peekTag() === 0x81) tbs.read();
 	if (tbs.peekTag() === 0x82) tbs.read();
 	const extensions = new Extensions();
@@ -83,31 +100,46 @@ export function parseCertificate(der: Uint8Array): Certificate {
 
 	return {
 		der,
-		serialNumber: Buffer.from(serial)
-			.toString('hex')
-			.toUpperCase()
-			.replace(/^0+(?=.)/, ''),
+		serialNumber: serialText(serial),
 		issuerDer: issuer.whole,
 		subjectDer: subject.whole,
 		subject: formatName(subject.content),
+		commonName: commonName(subject.content),
+		publicKeyDer: publicKey.whole,
 		notBeforeMs,
 		notAfterMs,
 		uriSans: extensions.uriSans,
 		dnsSans: extensions.dnsSans,
+		emailSans: extensions.emailSans,
+		ipSans: extensions.ipSans,
 		isCa: extensions.isCa,
 		pathLength: extensions.pathLength,
 		maySign: extensions.maySign,
+		maySignCrl: extensions.maySignCrl,
+		isConstrained: extensions.isConstrained,
 		extendedKeyUsage: extensions.extendedKeyUsage,
 		unknownCritical: extensions.unknownCritical,
 	};
 }
 
+/** Upper-case hexadecimal without leading zeros. */
+export function serialText(content: Uint8Array): string {
+	return Buffer.from(content)
+		.toString('hex')
+		.toUpperCase()
+		.replace(/^0+(?=.)/, '');
+}
+
 class Extensions {
 	readonly uriSans: string[] = [];
 	readonly dnsSans: string[] = [];
+	readonly emailSans: string[] = [];
+	readonly ipSans: string[] = [];
 	isCa = false;
 	pathLength: number | null = null;
 	maySign = true;
+	maySignCrl = true;
+	isConstrained = false;
 	extendedKeyUsage: string[] | null = null;
 	readonly unknownCritical: string[] = [];
 
@@ -150,6 +182,7 @@ class Extensions {
 			case OID_KEY_USAGE: {
 				const bits = reader.expect(DER_BIT_STRING).content;
 				this.maySign = bits.length >= 2 && (bits[1]! & 0x04) !== 0;
+				this.maySignCrl = bits.length >= 2 && (bits[1]! & 0x02) !== 0;
 				break;
 			}
 			case OID_EXTENDED_KEY_USAGE: {
@@ -158,6 +191,12 @@ class Extensions {
 				while (!usages.atEnd) this.extendedKeyUsage.push(derOid(usages.expect(DER_OID).content));
 				break;
 			}
+			case OID_NAME_CONSTRAINTS:
+			case OID_CERTIFICATE_POLICIES:
+			case OID_POLICY_CONSTRAINTS:
+			case OID_INHIBIT_ANY_POLICY:
+				if (critical || oid === OID_NAME_CONSTRAINTS) this.isConstrained = true;
+				return;
 			default:
 				if (critical) this.unknownCritical.push(oid);
 				return;
@@ -173,6 +212,9 @@ class Extensions {
 			const name = names.read();
 			if (name.tag === 0x86) this.uriSans.push(ia5(name.content));
 			else if (name.tag === 0x82) this.dnsSans.push(ia5(name.content));
+			else if (name.tag === 0x81) this.emailSans.push(ia5(name.content));
+			else if (name.tag === 0x87 && name.content.length === 4) this.ipSans.push(name.content.join('.'));
+			else if (name.tag === 0x87 && name.content.length === 16) this.ipSans.push(formatIpv6(name.content, 0));
 		}
 	}
 }
@@ -181,6 +223,21 @@ class Extensions {
 function ia5(bytes: Uint8Array): string {
 	for (const byte of bytes) if (byte < 0x21 || byte > 0x7e) throw new DerError('character in a name');
 	return latin1(bytes);
+}
+
+function commonName(content: Uint8Array): string {
+	let found = '';
+	const name = new DerReader(content);
+	while (!name.atEnd) {
+		const set = new DerReader(name.expect(DER_SET).content);
+		while (!set.atEnd) {
+			const attribute = new DerReader(set.expect(DER_SEQUENCE).content);
+			const oid = derOid(attribute.expect(DER_OID).content);
+			const value = attribute.read();
+			if (oid === OID_COMMON_NAME) found = latin1(value.content);
+		}
+	}
+	return found;
 }
 
 const ATTRIBUTE_NAMES: Readonly<Record<string, string>> = {

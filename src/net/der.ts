@@ -13,6 +13,7 @@ export const DER_INTEGER = 0x02;
 export const DER_BIT_STRING = 0x03;
 export const DER_OCTET_STRING = 0x04;
 export const DER_OID = 0x06;
+export const DER_ENUMERATED = 0x0a;
 export const DER_UTC_TIME = 0x17;
 export const DER_GENERALIZED_TIME = 0x18;
 export const DER_SEQUENCE = 0x30;

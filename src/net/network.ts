@@ -13,7 +13,8 @@
 //   closed: onClose exactly once, and nothing after it
 
 import type { Clock } from '../std/clock.ts';
-import type { WeftError } from '../std/errors.ts';
+import { WeftError, type WeftErrorOptions } from '../std/errors.ts';
+import type { ClientHello } from './client-hello.ts';
 
 export interface IpAddress {
 	readonly kind: 'ip';
@@ -58,38 +59,103 @@ export interface TlsInfo {
 	readonly alpn: string | null;
 	/** SNI, where known; null otherwise. */
 	readonly serverName: string | null;
-	/** Null when the peer sent none. Verified before `onConnect`. */
+	/** Null when the peer sent none. Verified before `onConnect`, but for `acceptUntrusted`. */
 	readonly peerCertificate: PeerCertificate | null;
+	/** Its certificate was checked, and it held. Absent: true. */
+	readonly peerValidated?: boolean;
+	/** What did not hold of a peer that was let in all the same (`acceptUntrusted`). */
+	readonly peerRefusal?: PeerRefusal | null;
+	/** An earlier session was resumed. Default false. */
+	readonly sessionReused?: boolean;
+}
+
+export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
+
+/** Why a peer is refused. `kind` is what it is counted as. */
+export interface PeerRefusal {
+	readonly kind: 'no_certificate' | 'chain' | 'name' | 'pin';
+	readonly reason: string;
+}
+
+/** `protocol`: the two ends did not agree. */
+export type HandshakeFailure = PeerRefusal['kind'] | 'protocol' | 'timeout' | 'closed';
+
+/** `tls_handshake_failed`, and what it is counted as. */
+export class HandshakeError extends WeftError {
+	constructor(
+		readonly failure: HandshakeFailure,
+		message: string,
+		options: WeftErrorOptions,
+	) {
+		super('tls_handshake_failed', message, options);
+	}
+}
+
+/** What a handshake may agree on. Absent: what BoringSSL has by itself. */
+export interface TlsParameters {
+	/** Default `TLSv1.2`. */
+	readonly minVersion?: TlsVersion;
+	/** Default `TLSv1.3`. */
+	readonly maxVersion?: TlsVersion;
+	/** Of TLS 1.2, in BoringSSL's form: `ECDHE-RSA-AES128-GCM-SHA256:[A|B]`. Those of TLS 1.3 are fixed. */
+	readonly cipherSuites?: string;
+	/** Key exchange groups, first is best: `X25519:P-256`. */
+	readonly curves?: string;
+	/** Signature algorithms: `ecdsa_secp256r1_sha256:rsa_pss_rsae_sha256`. */
+	readonly signatureAlgorithms?: string;
+	/** In order of preference. Default none. */
+	readonly alpn?: readonly string[];
+}
+
+/** How the chain of a peer's certificate is checked. */
+export interface ChainPolicy {
+	/** PEM; when there are any, each certificate that is checked must have a list of its issuer that is in date. */
+	readonly crlPem?: string;
+	/** Only the leaf is looked for in the lists. Default false: the CAs too. */
+	readonly crlLeafOnly?: boolean;
+	/** Dates are not looked at. Default false. */
+	readonly allowExpired?: boolean;
+	/** CAs that may stand between the leaf and the trusted certificate. Default and maximum 10. */
+	readonly intermediatesMax?: number;
 }
 
 export interface TlsVerification {
 	/** PEM roots that the peer's chain must end in. Empty: the chain is not checked. */
 	readonly rootsPem: string;
-	/** Looks at the peer's certificate after its chain held; returns why it is refused, or null. */
+	readonly chainPolicy?: ChainPolicy;
+	/** A peer whose certificate does not hold is let in all the same; see `TlsInfo.peerValidated`. Default false. */
+	readonly acceptUntrusted?: boolean;
+	/** Looks at the peer's names after its chain held; returns why it is refused, or null. */
 	readonly verifyPeer?: (peer: PeerCertificate) => string | null;
+	/** Then, whether it is one of the certificates or keys that are known. Without roots it alone says who the peer is. */
+	readonly verifyPin?: (peer: PeerCertificate) => string | null;
 }
 
-export interface ServerTlsOptions extends Partial<TlsVerification> {
+export interface ServerTlsOptions extends Partial<TlsVerification>, TlsParameters {
 	readonly certificateChainPem: string;
 	readonly privateKeyPem: string;
 	/** The peer must show a certificate that passes `rootsPem` and `verifyPeer`. Default false. */
 	readonly requireClientCertificate?: boolean;
-	/** In order of preference. Default none. */
-	readonly alpn?: readonly string[];
-	/** `TLSv1.2` or `TLSv1.3`; default `TLSv1.2`. */
-	readonly minVersion?: 'TLSv1.2' | 'TLSv1.3';
+	/** Clients are asked for a certificate. Default: when one is required, or there are roots. */
+	readonly requestClientCertificate?: boolean;
+	/** Default true: sessions may be resumed by tickets. Each time the peer is checked as if it were new. */
+	readonly sessionTickets?: boolean;
+	/** Seconds that a session may be resumed; default BoringSSL's. */
+	readonly sessionTimeoutS?: number;
 	/** Default 15000. */
 	readonly handshakeTimeoutMs?: number;
+	/** Asked once the client has said what it wants; what it gives is used in place of these options. */
+	readonly select?: (hello: ClientHello) => ServerTlsOptions;
 }
 
-export interface ClientTlsOptions extends TlsVerification {
+export interface ClientTlsOptions extends TlsVerification, TlsParameters {
 	/** SNI; empty: none is sent. */
 	readonly serverName: string;
 	/** Shown when the server asks. */
 	readonly certificateChainPem?: string;
 	readonly privateKeyPem?: string;
-	readonly alpn?: readonly string[];
-	readonly minVersion?: 'TLSv1.2' | 'TLSv1.3';
+	/** Sessions kept for resumption, for all connections with this object. Default 0: none. */
+	readonly sessionsMax?: number;
 }
 
 export interface Connection {

@@ -13,6 +13,7 @@ import type {
 	Connection,
 	ConnectionHandler,
 	IpAddress,
+	PeerRefusal,
 	ServerTlsOptions,
 	TlsInfo,
 } from './network.ts';
@@ -116,14 +117,14 @@ export class SimulatedConnection implements Connection {
 		this.serverTls = options;
 		const timeoutMs = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS;
 		this.timer = this.network.clock.after(timeoutMs, () =>
-			this.failed(handshakeError(this.remote, 'downstream', `not done within ${timeoutMs} ms`)),
+			this.failed(handshakeError(this.remote, 'downstream', 'timeout', `not done within ${timeoutMs} ms`)),
 		);
 		if (received === undefined) return;
 		const hello = this.plainHello;
 		this.network.clock.after(0, () =>
 			this.network.guard(this, () => {
 				if (this.state !== 'handshaking') return;
-				if (hello === null) this.closeBy(handshakeError(this.remote, this.origin, 'no TLS record'));
+				if (hello === null) this.closeBy(handshakeError(this.remote, this.origin, 'protocol', 'no TLS record'));
 				else this.heardClient(hello);
 			}),
 		);
@@ -223,7 +224,7 @@ export class SimulatedConnection implements Connection {
 		if (segment.kind === 'reset') {
 			this.finish(
 				this.state === 'handshaking'
-					? handshakeError(this.remote, this.origin, 'the peer closed the connection')
+					? handshakeError(this.remote, this.origin, 'closed', 'the peer closed the connection')
 					: brokenError(this.remote, this.origin, null),
 			);
 		} else if (this.state === 'open' && (this.isPaused || this.held.length > 0)) {
@@ -239,7 +240,8 @@ export class SimulatedConnection implements Connection {
 				this.accepted();
 				return;
 			case 'data':
-				if (this.state === 'handshaking') this.closeBy(handshakeError(this.remote, this.origin, 'no TLS record'));
+				if (this.state === 'handshaking')
+					this.closeBy(handshakeError(this.remote, this.origin, 'protocol', 'no TLS record'));
 				else this.giveData(segment.bytes);
 				return;
 			case 'end':
@@ -294,7 +296,7 @@ export class SimulatedConnection implements Connection {
 
 	private remoteEnd(): void {
 		if (this.state === 'handshaking') {
-			this.closeBy(handshakeError(this.remote, this.origin, 'the peer ended the connection'));
+			this.closeBy(handshakeError(this.remote, this.origin, 'closed', 'the peer ended the connection'));
 			return;
 		}
 		this.remoteEnded = true;
@@ -320,7 +322,7 @@ export class SimulatedConnection implements Connection {
 			return;
 		}
 		const session = negotiate(this.serverTls, hello.options);
-		if (typeof session === 'string') this.closeBy(handshakeError(this.remote, this.origin, session));
+		if (typeof session === 'string') this.closeBy(handshakeError(this.remote, this.origin, 'protocol', session));
 		else this.send({ kind: 'server-hello', session });
 	}
 
@@ -339,15 +341,15 @@ export class SimulatedConnection implements Connection {
 		this.established();
 	}
 
-	private judge(makeVerdict: () => TlsInfo | string): TlsInfo | null {
-		let verdict: TlsInfo | string;
+	private judge(makeVerdict: () => TlsInfo | PeerRefusal): TlsInfo | null {
+		let verdict: TlsInfo | PeerRefusal;
 		try {
 			verdict = makeVerdict();
 		} catch (error) {
-			verdict = errorMessage(error);
+			verdict = { kind: 'chain', reason: errorMessage(error) };
 		}
-		if (typeof verdict !== 'string') return verdict;
-		this.closeBy(handshakeError(this.remote, this.origin, verdict));
+		if ('version' in verdict) return verdict;
+		this.closeBy(handshakeError(this.remote, this.origin, verdict.kind, verdict.reason));
 		return null;
 	}
 

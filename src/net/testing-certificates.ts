@@ -21,6 +21,8 @@ export interface TestCertificateOptions {
 	readonly name?: string;
 	readonly uris?: readonly string[];
 	readonly dns?: readonly string[];
+	readonly ips?: readonly string[];
+	readonly emails?: readonly string[];
 	readonly isCa?: boolean;
 	readonly pathLength?: number;
 	/** Default: both; null: no such extension. */
@@ -61,6 +63,27 @@ export class TestAuthority implements TestCertificate {
 		};
 	}
 
+	/** A list of revoked certificates, PEM; without any, an empty one. */
+	async revoke(
+		certificates: readonly { readonly der: Uint8Array }[],
+		options: { readonly thisUpdateMs?: number; readonly nextUpdateMs?: number } = {},
+	): Promise<string> {
+		const list = await x509.X509CrlGenerator.create({
+			issuer: this.certificate.subject,
+			thisUpdate: new Date(options.thisUpdateMs ?? Date.now() - DAY_MS),
+			nextUpdate: new Date(options.nextUpdateMs ?? Date.now() + DAY_MS),
+			entries: certificates.map(({ der }) => ({
+				serialNumber: new x509.X509Certificate(new Uint8Array(der)).serialNumber,
+				revocationDate: new Date(Date.now() - 1000),
+				reason: x509.X509CrlReason.keyCompromise,
+			})),
+			signingAlgorithm: ALGORITHM,
+			signingKey: this.keys.privateKey,
+		});
+		// RFC 7468 §7 has another label than the library.
+		return `${list.toString('pem').replaceAll(/(BEGIN|END) CRL/g, '$1 X509 CRL')}\n`;
+	}
+
 	/** @internal */
 	get issuer(): { readonly subject: string; readonly signingKey: CryptoKey } {
 		return { subject: this.certificate.subject, signingKey: this.keys.privateKey };
@@ -73,13 +96,18 @@ async function generate(options: TestCertificateOptions, issuer: TestAuthority |
 	const extensions: x509.Extension[] = [
 		new x509.BasicConstraintsExtension(options.isCa === true, options.pathLength, true),
 	];
-	if (options.isCa === true) extensions.push(new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true));
-	else if (options.extendedKeyUsage !== null) {
+	if (options.isCa === true) {
+		const { keyCertSign, cRLSign } = x509.KeyUsageFlags;
+		extensions.push(new x509.KeyUsagesExtension(keyCertSign | cRLSign, true));
+	}
+	if (options.isCa !== true && options.extendedKeyUsage !== null) {
 		extensions.push(new x509.ExtendedKeyUsageExtension([...(options.extendedKeyUsage ?? CLIENT_AND_SERVER)]));
 	}
 	const names = [
 		...(options.uris ?? []).map((value) => ({ type: 'url' as const, value })),
 		...(options.dns ?? []).map((value) => ({ type: 'dns' as const, value })),
+		...(options.ips ?? []).map((value) => ({ type: 'ip' as const, value })),
+		...(options.emails ?? []).map((value) => ({ type: 'email' as const, value })),
 	];
 	if (names.length > 0) extensions.push(new x509.SubjectAlternativeNameExtension(names));
 	const certificate = await x509.X509CertificateGenerator.create({

@@ -6,9 +6,13 @@
 import { X509Certificate } from 'node:crypto';
 import { type Certificate, EKU_ANY, EKU_CLIENT, EKU_SERVER, parseCertificate } from './certificate.ts';
 import { DerError } from './der.ts';
+import type { ChainPolicy } from './network.ts';
+import { checkRevocation, parseRevocationLists } from './revocation.ts';
 
-/** Certificates between leaf and root. */
-const INTERMEDIATES_MAX = 6;
+/** Certificates between leaf and root; what a peer may make us verify. */
+export const INTERMEDIATES_MAX = 10;
+/** The leaf and the root too. */
+const CHAIN_MAX = INTERMEDIATES_MAX + 2;
 const ROOTS_MAX = 256;
 /** Sets of roots whose parsed form is kept; two are in use during a rotation. */
 const ROOT_SETS_MAX = 16;
@@ -28,9 +32,14 @@ export type ChainVerdict =
 	| { readonly kind: 'unknown_issuer'; readonly reason: string }
 	| { readonly kind: 'refused'; readonly reason: string };
 
+export interface ChainOptions extends ChainPolicy {
+	/** The TLS library found nothing wrong: restrictions of names and policies hold, which are not looked at here. Default false. */
+	readonly libraryAgrees?: boolean;
+}
+
 /**
  * @param chain leaf first; what follows may be in any order
- * @param rootsPem one or more certificates; without any, nothing is valid
+ * @param rootsPem one or more certificates, each of which is trusted by itself, a leaf too; without any, nothing is valid
  * @param role what the peer is: its leaf must not be restricted to another use
  */
 export function verifyChain(
@@ -38,56 +47,100 @@ export function verifyChain(
 	rootsPem: string,
 	nowMs: number,
 	role: PeerRole,
+	options: ChainOptions = {},
 ): ChainVerdict {
 	try {
-		return verify(chain, rootsPem, nowMs, role);
+		return verify(chain, rootsPem, nowMs, role, options);
 	} catch (error) {
 		return refused(error instanceof DerError ? error.message : `certificate cannot be read: ${String(error)}`);
 	}
 }
 
-function verify(chain: readonly Uint8Array[], rootsPem: string, nowMs: number, role: PeerRole): ChainVerdict {
+function verify(
+	chain: readonly Uint8Array[],
+	rootsPem: string,
+	nowMs: number,
+	role: PeerRole,
+	options: ChainOptions,
+): ChainVerdict {
 	const first = chain[0];
 	if (first === undefined) return refused('there is no certificate');
-	if (chain.length > INTERMEDIATES_MAX + 1) return refused('the chain is too long');
+	if (chain.length > CHAIN_MAX) return refused('the chain is too long');
+	const intermediatesMax = Math.min(options.intermediatesMax ?? INTERMEDIATES_MAX, INTERMEDIATES_MAX);
+	// Dates that do not count are those of any moment.
+	const atMs = options.allowExpired === true ? null : nowMs;
 	const leaf = parseCertificate(first);
-	const wrong = checkCommon(leaf, nowMs) ?? checkUsage(leaf, role);
+	const wrong = checkCommon(leaf, atMs) ?? checkUsage(leaf, role);
 	if (wrong !== null) return refused(wrong);
 
 	const roots = parseRoots(rootsPem);
+	const path: Issuer[] = [{ certificate: leaf, x509: new X509Certificate(first) }];
+	if (roots.some((root) => equalBytes(root.certificate.der, first))) return accept(path, nowMs, options);
 	const intermediates = chain.slice(1).map(readIssuer);
 	const used = new Set<Issuer>();
-	let current: Issuer = { certificate: leaf, x509: new X509Certificate(first) };
-	for (let depth = 0; depth <= INTERMEDIATES_MAX; depth++) {
-		if (roots.some((root) => isIssuer(root, current, depth, nowMs))) return { kind: 'valid' };
-		const next = intermediates.find((one) => !used.has(one) && isIssuer(one, current, depth, nowMs));
+	for (let depth = 0; ; depth++) {
+		const current = path[depth]!;
+		const root = roots.find((one) => isIssuer(one, current, depth, atMs));
+		if (root !== undefined) {
+			path.push(root);
+			return accept(path, nowMs, options);
+		}
+		const next = intermediates.find((one) => !used.has(one) && isIssuer(one, current, depth, atMs));
 		if (next === undefined) {
 			return { kind: 'unknown_issuer', reason: `no trusted root has signed "${current.certificate.subject}"` };
 		}
+		if (depth === intermediatesMax) return refused('the chain is too long');
 		used.add(next);
-		current = next;
+		path.push(next);
 	}
-	return refused('the chain is too long');
+}
+
+/** What remains once the path to a trusted certificate is known; the last in `path` is that one. */
+function accept(path: readonly Issuer[], nowMs: number, options: ChainOptions): ChainVerdict {
+	if (options.libraryAgrees !== true) {
+		const constrained = path.find(({ certificate }) => certificate.isConstrained);
+		if (constrained !== undefined) {
+			return refused(`the names under "${constrained.certificate.subject}" are restricted, which was not checked`);
+		}
+	}
+	if (options.crlPem === undefined || options.crlPem === '') return { kind: 'valid' };
+	const lists = parseRevocationLists(options.crlPem);
+	const ignoreDates = options.allowExpired === true;
+	const last = options.crlLeafOnly === true ? 0 : path.length - 1;
+	for (let i = 0; i <= last; i++) {
+		const one = path[i]!;
+		// The trusted one may be its own issuer; when it is not, nobody here can vouch for it.
+		const issuer = path[i + 1] ?? one;
+		if (issuer === one && !isSelfSigned(one)) return refused(`the issuer of "${one.certificate.subject}" is not there`);
+		const reason = checkRevocation(one.certificate, issuer, lists, nowMs, ignoreDates);
+		if (reason !== null) return refused(reason);
+	}
+	return { kind: 'valid' };
+}
+
+function isSelfSigned({ certificate, x509 }: Issuer): boolean {
+	return equalBytes(certificate.subjectDer, certificate.issuerDer) && x509.verify(x509.publicKey);
 }
 
 /** `depth`: how many CAs stand between the issuer and the leaf. */
-function isIssuer(issuer: Issuer, subject: Issuer, depth: number, nowMs: number): boolean {
+function isIssuer(issuer: Issuer, subject: Issuer, depth: number, atMs: number | null): boolean {
 	const { certificate } = issuer;
 	return (
 		equalBytes(certificate.subjectDer, subject.certificate.issuerDer) &&
 		certificate.isCa &&
 		certificate.maySign &&
 		(certificate.pathLength === null || certificate.pathLength >= depth) &&
-		checkCommon(certificate, nowMs) === null &&
+		checkCommon(certificate, atMs) === null &&
 		subject.x509.verify(issuer.x509.publicKey)
 	);
 }
 
-function checkCommon(certificate: Certificate, nowMs: number): string | null {
-	if (nowMs < certificate.notBeforeMs) {
+/** `atMs` null: dates do not count. */
+function checkCommon(certificate: Certificate, atMs: number | null): string | null {
+	if (atMs !== null && atMs < certificate.notBeforeMs) {
 		return `the certificate is valid only from ${new Date(certificate.notBeforeMs).toISOString()}`;
 	}
-	if (nowMs > certificate.notAfterMs) {
+	if (atMs !== null && atMs > certificate.notAfterMs) {
 		return `the certificate expired at ${new Date(certificate.notAfterMs).toISOString()}`;
 	}
 	if (certificate.unknownCritical.length > 0) {

@@ -55,11 +55,9 @@ export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 		'what was read is looked at, whatever its size',
 	'envoy.extensions.filters.network.rbac.v3.RBAC.enforcement_type':
 		'nothing that the filter looks at changes while a connection lasts: the first verdict is every later one',
-	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.full_scan_certs_on_sni_mismatch':
-		'there is one certificate, which is always shown: as with true',
+	'envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext.disable_stateful_session_resumption':
+		'sessions are in the tickets that clients keep, none is kept here: as with true',
 	'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.enforce_rsa_key_usage': "BoringSSL's own rule holds",
-	'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext.max_session_keys':
-		'no session to an upstream is resumed: as with 0',
 	'envoy.type.matcher.v3.RegexMatcher.GoogleRE2.max_program_size': 'every pattern is matched in linear time',
 	'envoy.type.matcher.v3.RegexMatcher.google_re2': 'the only engine there is',
 };

@@ -36,15 +36,22 @@ export async function startTestProxy(bootstrap: object): Promise<TestProxy> {
 }
 
 /** A port that was free a moment ago, for programs that cannot say which one they took. */
-export function freePort(): Promise<number> {
-	return new Promise((resolve) => {
-		const server = createServer();
-		server.listen(0, '127.0.0.1', () => {
+export async function freePort(): Promise<number> {
+	return (await freePorts(1))[0]!;
+}
+
+/** Several of them, each another. */
+export async function freePorts(count: number): Promise<number[]> {
+	const held = await Promise.all(
+		Array.from({ length: count }, async () => {
+			const server = createServer();
+			await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 			const address = server.address();
-			const port = typeof address === 'object' && address !== null ? address.port : 0;
-			server.close(() => resolve(port));
-		});
-	});
+			return { server, port: typeof address === 'object' && address !== null ? address.port : 0 };
+		}),
+	);
+	await Promise.all(held.map(({ server }) => new Promise((resolve) => server.close(resolve))));
+	return held.map(({ port }) => port);
 }
 
 /** Real Envoy on the same bootstrap; `adminPort` must be in it. Resolves when its listeners are up. */

@@ -48,7 +48,6 @@ function chain(identityKey: string, filter: NetworkFilter, tls: ServerTlsOptions
 			tls === null
 				? null
 				: { current: () => (tls === 'missing' ? null : tls), close: () => {}, subscribe: () => () => {}, material },
-		handshakeTimeoutMs: 0,
 		filter,
 	};
 }
@@ -149,7 +148,7 @@ describe('an update while a client is in its TLS handshake', () => {
 	});
 });
 
-test('a connection that comes before the certificate is there is one TLS error', async () => {
+test('a connection that comes before the certificate is there is counted as such', async () => {
 	const world = new World();
 	const only = config(chain('one', new NotingFilter(), 'missing'));
 	world.listener.bind(only, false);
@@ -159,5 +158,6 @@ test('a connection that comes before the certificate is there is one TLS error',
 	// Closing is told in the next turn.
 	await Promise.resolve();
 	expect(world.listener.connectionCount).toBe(0);
-	expect(world.counter('envoy_listener_ssl_connection_error')).toBe(1);
+	expect(world.counter('envoy_listener_server_ssl_socket_factory_downstream_context_secrets_not_ready')).toBe(1);
+	expect(world.counter('envoy_listener_ssl_connection_error')).toBe(0);
 });

@@ -222,6 +222,7 @@ export class ActiveListener implements InspectionListener {
 		}
 		const options = chain.tls.current();
 		if (options === null) {
+			this.stats.secretsNotReady.inc();
 			if (log.enabled('debug')) log.debug('a certificate is not there yet', { listener: this.name });
 			connection.handler = new Handshake(this, taken, '');
 			connection.reset();
@@ -229,16 +230,16 @@ export class ActiveListener implements InspectionListener {
 		}
 		connection.handler = new Handshake(this, taken, this.uriSanOf(options));
 		taken.received = null;
-		connection.startServerTls(this.withTimeout(options, chain.handshakeTimeoutMs, config), received ?? undefined);
+		connection.startServerTls(this.withTimeout(options, config), received ?? undefined);
 	}
 
 	handshaken(taken: Taken, localUriSan: string): void {
-		this.stats.tlsHandshakes.inc();
+		if (taken.connection.tls !== null) this.stats.tls.handshaken(taken.connection.tls);
 		this.serve(taken, localUriSan);
 	}
 
 	handshakeFailed(taken: Taken, error: WeftError | null): void {
-		this.stats.tlsErrors.inc();
+		this.stats.tls.failed(error);
 		if (error !== null && log.enabled('debug')) {
 			log.debug('a TLS handshake failed', { listener: this.name, code: error.code, reason: error.message });
 		}
@@ -279,11 +280,11 @@ export class ActiveListener implements InspectionListener {
 		if (this.connectionCount === 0) this.directory.connectionsGone(this);
 	}
 
-	/** `timeoutMs` 0: the network's default, which is reduced like one that was set. */
-	private withTimeout(options: ServerTlsOptions, timeoutMs: number, config: ListenerConfig): ServerTlsOptions {
+	/** The network's default is reduced like a time that was set. */
+	private withTimeout(options: ServerTlsOptions, config: ListenerConfig): ServerTlsOptions {
 		const scaled = config.bypassesOverload ? null : this.overload.state.handshakeTimeout;
-		if (scaled === null) return timeoutMs > 0 ? { ...options, handshakeTimeoutMs: timeoutMs } : options;
-		return { ...options, handshakeTimeoutMs: scaled.of(timeoutMs > 0 ? timeoutMs : HANDSHAKE_TIMEOUT_DEFAULT_MS) };
+		if (scaled === null) return options;
+		return { ...options, handshakeTimeoutMs: scaled.of(options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS) };
 	}
 
 	private serve(taken: Taken, localUriSan: string): void {

@@ -42,8 +42,6 @@ export interface FilterChain {
 	readonly identityKey: string;
 	/** Null: plain text. */
 	readonly tls: CompiledDownstreamTls | null;
-	/** 0: the network's default. */
-	readonly handshakeTimeoutMs: number;
 	readonly filter: NetworkFilter;
 }
 
@@ -71,13 +69,14 @@ export function compileFilterChain(
 	const contentKey = contentKeyOf(config, context);
 	const same = known.get(contentKey);
 	if (same !== undefined) return same;
-	const tls = compileTransportSocket(config.transportSocket, secrets, object, `${field}.transport_socket`);
+	const handshakeTimeoutMs = durationMs(config.transportSocketConnectTimeout) ?? 0;
+	const at = `${field}.transport_socket`;
+	const tls = compileTransportSocket(config.transportSocket, handshakeTimeoutMs, secrets, object, at);
 	try {
 		return {
 			contentKey,
 			identityKey: identityKeyOf(config),
 			tls,
-			handshakeTimeoutMs: durationMs(config.transportSocketConnectTimeout) ?? 0,
 			filter: compileFilters(config, context, object, field),
 		};
 	} catch (error) {
@@ -105,6 +104,7 @@ function identityKeyOf(config: FilterChainConfig): string {
 
 function compileTransportSocket(
 	config: TransportSocket | undefined,
+	handshakeTimeoutMs: number,
 	secrets: SecretManager,
 	object: string,
 	field: string,
@@ -119,7 +119,7 @@ function compileTransportSocket(
 			return null;
 		case DOWNSTREAM_TLS_TYPE: {
 			const message = typed.message(DownstreamTlsContextSchema, TLS_FIELDS);
-			return compileDownstreamTls(message, secrets, object, typed.field);
+			return compileDownstreamTls(message, secrets, object, typed.field, handshakeTimeoutMs);
 		}
 		default:
 			throw typed.error('', typed.typeUrl, `one of: ${DOWNSTREAM_TLS_TYPE}, ${RAW_BUFFER_TYPE}`);

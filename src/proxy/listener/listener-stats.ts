@@ -1,6 +1,7 @@
 // The statistics of listeners, Envoy's `listener.ADDRESS.*` and `listener_manager.*`, resolved.
 
 import type { Counter, Gauge, MetricRegistry } from '../../telemetry/registry.ts';
+import { TlsStats } from '../tls/tls-stats.ts';
 
 export class ListenerStats {
 	readonly connectionsTotal: Counter;
@@ -15,8 +16,8 @@ export class ListenerStats {
 	readonly inspectionTimeouts: Counter;
 	readonly inspectionRemoteCloses: Counter;
 	readonly inspectionErrors: Counter;
-	readonly tlsHandshakes: Counter;
-	readonly tlsErrors: Counter;
+	readonly tls: TlsStats;
+	readonly secretsNotReady: Counter;
 
 	constructor(registry: MetricRegistry, address: string) {
 		const labels = ['envoy_listener_address'];
@@ -49,8 +50,11 @@ export class ListenerStats {
 			'downstream_listener_filter_error',
 			'Connections that broke before listener filters were done',
 		);
-		this.tlsHandshakes = counter('ssl_handshake', 'TLS handshakes done');
-		this.tlsErrors = counter('ssl_connection_error', 'TLS handshakes that failed');
+		this.secretsNotReady = counter(
+			'server_ssl_socket_factory_downstream_context_secrets_not_ready',
+			'Connections refused because a TLS secret was missing',
+		);
+		this.tls = new TlsStats(registry, 'listener', address);
 	}
 }
 

@@ -3,6 +3,10 @@
 // newest secret that was good; a bad one is refused (NACK) and changes nothing.
 
 import { fromBinary } from '@bufbuild/protobuf';
+import type {
+	CertificateValidationContext,
+	TlsCertificate,
+} from '../../generated/envoy/extensions/transport_sockets/tls/v3/common_pb.ts';
 import {
 	type SdsSecretConfig,
 	type Secret,
@@ -20,14 +24,25 @@ import type { DiscoveryUpdate, Subscription } from '../../xds/discovery-client.t
 import { SECRET_TYPE } from '../../xds/type-urls.ts';
 import type { ConfigSources } from '../config-source.ts';
 import { unsupportedFields } from '../field-check.ts';
+import type { FileWatch } from './file-watch.ts';
 import {
 	type CertificateSecret,
+	certificateSecret,
 	compileCertificate,
 	compileValidation,
+	rootsValidation,
 	type TlsSecret,
 	type ValidationSecret,
 } from './secret.ts';
+import {
+	filesOfCertificate,
+	filesOfValidation,
+	type SecretFiles,
+	unfitReplacement,
+	watchSecretFiles,
+} from './secret-files.ts';
 import { TLS_FIELDS } from './tls-fields.ts';
+import type { SecretMetrics } from './tls-stats.ts';
 
 export type SecretKind = TlsSecret['kind'];
 
@@ -57,6 +72,8 @@ interface Slot {
 	readonly origin: SecretStatus['origin'];
 	readonly kind: SecretKind;
 	readonly key: string;
+	/** Stays when nobody holds it. */
+	readonly isShared: boolean;
 	secret: TlsSecret | null;
 	version: string;
 	lastUpdatedMs: number;
@@ -64,6 +81,7 @@ interface Slot {
 	references: number;
 	readonly listeners: Set<() => void>;
 	subscription: Subscription | null;
+	watch: FileWatch | null;
 }
 
 const log = new Logger('secrets');
@@ -73,6 +91,7 @@ export class SecretManager {
 	private readonly slots = new Map<string, Slot>();
 	private readonly identitySlots: { certificate: Slot; validation: Slot };
 	private readonly unsubscribeIdentity: (() => void) | null;
+	private readonly watches = new Set<FileWatch>();
 
 	/**
 	 * `identity`: answers for the names `default` and `ROOTCA` instead of SDS (Istio's agent does the same
@@ -82,10 +101,11 @@ export class SecretManager {
 		private readonly sources: ConfigSources,
 		private readonly identity: IdentitySource | null,
 		private readonly wallMs: () => number,
+		private readonly metrics: SecretMetrics | null = null,
 	) {
 		this.identitySlots = {
-			certificate: makeSlot(IDENTITY_SECRET_NAME, 'identity', 'certificate', ''),
-			validation: makeSlot(ROOTS_SECRET_NAME, 'identity', 'validation', ''),
+			certificate: makeSlot(IDENTITY_SECRET_NAME, 'identity', 'certificate', '', true),
+			validation: makeSlot(ROOTS_SECRET_NAME, 'identity', 'validation', '', true),
 		};
 		this.unsubscribeIdentity = identity?.subscribe((now) => this.identityChanged(now)) ?? null;
 	}
@@ -98,9 +118,12 @@ export class SecretManager {
 			throw new ConfigError({ object, field: 'name', found: message.name, expected: 'a name that is used once' });
 		}
 		const secret = compileSecret(message);
-		const slot = makeSlot(message.name, 'static', secret.kind, '');
+		const slot = makeSlot(message.name, 'static', secret.kind, '', true);
 		slot.secret = secret;
 		slot.lastUpdatedMs = this.wallMs();
+		// As in Envoy: by themselves, only files of SDS are watched.
+		const files = filesOf(message);
+		if (files.directory !== '') this.watch(slot, files, () => compileSecret(message));
 		this.statics.set(message.name, slot);
 	}
 
@@ -114,6 +137,33 @@ export class SecretManager {
 		return this.reference(config, 'validation', object, field) as SecretRef<ValidationSecret>;
 	}
 
+	/**
+	 * A certificate that stands in a context itself; the same as one of SDS to whoever holds it.
+	 * @throws ConfigError when it is not in order
+	 */
+	ownCertificate(config: TlsCertificate, object: string, field: string): SecretRef<CertificateSecret> {
+		const secret = compileCertificate(config, object, field);
+		if (config.watchedDirectory === undefined) return fixedReference(secret);
+		const slot = makeSlot(field, 'static', 'certificate', '');
+		const reload = (): CertificateSecret => compileCertificate(config, object, field);
+		return this.own(slot, secret, filesOfCertificate(config), reload) as SecretRef<CertificateSecret>;
+	}
+
+	/** Likewise, what a context verifies peers by. @throws ConfigError when it is not in order */
+	ownValidation(config: CertificateValidationContext, object: string, field: string): SecretRef<ValidationSecret> {
+		const secret = compileValidation(config, object, field);
+		if (config.watchedDirectory === undefined) return fixedReference(secret);
+		const slot = makeSlot(field, 'static', 'validation', '');
+		const reload = (): ValidationSecret => compileValidation(config, object, field);
+		return this.own(slot, secret, filesOfValidation(config), reload) as SecretRef<ValidationSecret>;
+	}
+
+	private own(slot: Slot, secret: TlsSecret, files: SecretFiles, compile: () => TlsSecret): SecretRef<TlsSecret> {
+		slot.secret = secret;
+		this.watch(slot, files, compile);
+		return this.referenceTo(slot);
+	}
+
 	/** Every secret that is held or referred to, for the admin interface. */
 	all(): SecretStatus[] {
 		const slots = [...this.statics.values(), ...this.slots.values()];
@@ -124,11 +174,16 @@ export class SecretManager {
 	close(): void {
 		this.unsubscribeIdentity?.();
 		for (const slot of this.slots.values()) slot.subscription?.close();
+		for (const watch of this.watches) watch.close();
+		this.watches.clear();
 		this.slots.clear();
 	}
 
 	private reference(config: SdsSecretConfig, kind: SecretKind, object: string, field: string): SecretRef<TlsSecret> {
-		const slot = this.slotFor(config, kind, object, field);
+		return this.referenceTo(this.slotFor(config, kind, object, field));
+	}
+
+	private referenceTo(slot: Slot): SecretRef<TlsSecret> {
 		slot.references++;
 		let released = false;
 		return {
@@ -144,8 +199,9 @@ export class SecretManager {
 				if (released) return;
 				released = true;
 				slot.references--;
-				if (slot.references > 0 || slot.key === '') return;
+				if (slot.references > 0 || slot.isShared) return;
 				slot.subscription?.close();
+				slot.watch?.close();
 				this.slots.delete(slot.key);
 			},
 		};
@@ -189,7 +245,8 @@ export class SecretManager {
 		for (const resource of update.updated) {
 			if (resource.name !== slot.name) continue;
 			try {
-				const secret = compileSecret(fromBinary(SecretSchema, resource.value));
+				const message = fromBinary(SecretSchema, resource.value);
+				const secret = compileSecret(message);
 				if (secret.kind !== slot.kind) {
 					throw new ConfigError({
 						object: `secret ${JSON.stringify(slot.name)}`,
@@ -198,22 +255,57 @@ export class SecretManager {
 						expected: `a ${slot.kind} secret`,
 					});
 				}
+				const unfit = unfitReplacement(slot.secret, secret, this.wallMs());
+				if (unfit !== null) return this.refuse(slot, unfit);
+				this.watch(slot, filesOf(message), () => compileSecret(message));
 				this.replace(slot, secret, resource.version);
 			} catch (error) {
-				slot.lastError = errorMessage(error);
-				log.warning('secret refused, the last good one stays', { secret: slot.name, reason: slot.lastError });
-				return slot.lastError;
+				return this.refuse(slot, errorMessage(error));
 			}
 		}
 		return null;
+	}
+
+	private refuse(slot: Slot, reason: string): string {
+		slot.lastError = reason;
+		this.metrics?.refused(slot.name);
+		log.warning('secret refused, the last good one stays', { secret: slot.name, reason });
+		return reason;
+	}
+
+	/** In place of what was watched for this secret before. */
+	private watch(slot: Slot, files: SecretFiles, compile: () => TlsSecret): void {
+		if (slot.watch !== null) {
+			slot.watch.close();
+			this.watches.delete(slot.watch);
+		}
+		slot.watch = watchSecretFiles(files, {
+			compile,
+			replaced: (secret) => {
+				if (Bun.deepEquals(withoutFunctions(secret), withoutFunctions(slot.secret))) return;
+				const unfit = unfitReplacement(slot.secret, secret, this.wallMs());
+				if (unfit !== null) {
+					this.refuse(slot, unfit);
+					return;
+				}
+				log.info('secret replaced from its files', { secret: slot.name });
+				this.replace(slot, secret, slot.version);
+			},
+			refused: (reason) => void this.refuse(slot, reason),
+		});
+		if (slot.watch !== null) this.watches.add(slot.watch);
 	}
 
 	private identityChanged(now: WorkloadIdentity): void {
 		const version = String(now.notBeforeMs);
 		const { certificate, validation } = this.identitySlots;
 		const { certificateChainPem, privateKeyPem, rootsPem } = now;
-		this.replace(certificate, { kind: 'certificate', certificateChainPem, privateKeyPem }, version);
-		this.replace(validation, { kind: 'validation', rootsPem, matchers: [] }, version);
+		this.replace(
+			certificate,
+			certificateSecret(certificateChainPem, privateKeyPem, 'identity', 'certificate'),
+			version,
+		);
+		this.replace(validation, rootsValidation(rootsPem), version);
 	}
 
 	private replace(slot: Slot, secret: TlsSecret, version: string): void {
@@ -221,6 +313,7 @@ export class SecretManager {
 		slot.version = version;
 		slot.lastUpdatedMs = this.wallMs();
 		slot.lastError = null;
+		this.metrics?.updated(slot.name);
 		for (const listener of [...slot.listeners]) listener();
 	}
 }
@@ -240,12 +333,35 @@ export function compileSecret(message: Secret): TlsSecret {
 	}
 }
 
-function makeSlot(name: string, origin: Slot['origin'], kind: SecretKind, key: string): Slot {
+function filesOf(message: Secret): SecretFiles {
+	switch (message.type.case) {
+		case 'tlsCertificate':
+			return filesOfCertificate(message.type.value);
+		case 'validationContext':
+			return filesOfValidation(message.type.value);
+		default:
+			return { files: [], directory: '' };
+	}
+}
+
+/** What of a secret came from files: matchers are functions, and none is the same as another. */
+function withoutFunctions(secret: TlsSecret | null): unknown {
+	if (secret?.kind !== 'validation') return secret;
+	return [secret.rootsPem, secret.chainPolicy];
+}
+
+/** To what never changes. */
+function fixedReference<T extends TlsSecret>(secret: T): SecretRef<T> {
+	return { name: '', current: () => secret, subscribe: () => () => {}, release: () => {} };
+}
+
+function makeSlot(name: string, origin: Slot['origin'], kind: SecretKind, key: string, isShared = false): Slot {
 	return {
 		name,
 		origin,
 		kind,
 		key,
+		isShared,
 		secret: null,
 		version: '',
 		lastUpdatedMs: 0,
@@ -253,5 +369,6 @@ function makeSlot(name: string, origin: Slot['origin'], kind: SecretKind, key: s
 		references: 0,
 		listeners: new Set(),
 		subscription: null,
+		watch: null,
 	};
 }

@@ -1,16 +1,26 @@
-// Matchers on a peer's subject alternative names, Envoy `SubjectAltNameMatcher`: URI (SPIFFE IDs)
-// and DNS. A peer passes when one matcher accepts one of its names.
+// Matchers on a peer's subject alternative names, Envoy `SubjectAltNameMatcher`: URI (SPIFFE IDs),
+// DNS, e-mail and IP addresses. A peer passes when one matcher accepts one of its names.
 
 import {
-	SubjectAltNameMatcher_SanType as SanType,
+	SubjectAltNameMatcher_SanType as Kind,
 	type SubjectAltNameMatcher,
 } from '../../generated/envoy/extensions/transport_sockets/tls/v3/common_pb.ts';
+import { parseCertificate } from '../../net/certificate.ts';
 import type { PeerCertificate } from '../../net/network.ts';
 import { ConfigError } from '../../std/errors.ts';
 import { compileStringMatcher } from '../string-matcher.ts';
 
+type SanType = 'uri' | 'dns' | 'email' | 'ip';
+
+const TYPES: Readonly<Partial<Record<Kind, SanType>>> = {
+	[Kind.URI]: 'uri',
+	[Kind.DNS]: 'dns',
+	[Kind.EMAIL]: 'email',
+	[Kind.IP_ADDRESS]: 'ip',
+};
+
 export interface SanMatcher {
-	readonly type: 'uri' | 'dns';
+	readonly type: SanType;
 	/** `uri exact spiffe://…`, for messages and the admin interface. */
 	readonly text: string;
 	matches(name: string): boolean;
@@ -18,10 +28,10 @@ export interface SanMatcher {
 
 /** @throws ConfigError for a kind of name or pattern that is not supported */
 export function compileSanMatcher(config: SubjectAltNameMatcher, object: string, field: string): SanMatcher {
-	const type = config.sanType === SanType.URI ? 'uri' : config.sanType === SanType.DNS ? 'dns' : null;
-	if (type === null) {
-		const found = SanType[config.sanType] ?? String(config.sanType);
-		throw new ConfigError({ object, field: `${field}.san_type`, found, expected: 'URI or DNS' });
+	const type = TYPES[config.sanType];
+	if (type === undefined) {
+		const found = Kind[config.sanType] ?? String(config.sanType);
+		throw new ConfigError({ object, field: `${field}.san_type`, found, expected: 'URI, DNS, EMAIL or IP_ADDRESS' });
 	}
 	const test = compileStringMatcher(config.matcher, object, `${field}.matcher`);
 	const pattern = config.matcher!.matchPattern;
@@ -38,10 +48,20 @@ export function compileSanMatcher(config: SubjectAltNameMatcher, object: string,
 export function verifySans(matchers: readonly SanMatcher[], peer: PeerCertificate): string | null {
 	if (matchers.length === 0) return null;
 	for (const matcher of matchers) {
-		for (const name of matcher.type === 'uri' ? peer.uriSans : peer.dnsSans) if (matcher.matches(name)) return null;
+		for (const name of namesOf(peer, matcher.type)) if (matcher.matches(name)) return null;
 	}
 	const names = [...peer.uriSans, ...peer.dnsSans].slice(0, 4).join(', ') || 'none';
 	return `no subject alternative name is accepted (peer has: ${names})`;
+}
+
+/** The last two are read when somebody asks for them. */
+function namesOf(peer: PeerCertificate, type: SanType): readonly string[] {
+	if (type === 'uri') return peer.uriSans;
+	if (type === 'dns') return peer.dnsSans;
+	const der = peer.chainDer[0];
+	if (der === undefined) return [];
+	const certificate = parseCertificate(der);
+	return type === 'ip' ? certificate.ipSans : certificate.emailSans;
 }
 
 /** RFC 6125 §6.4.3: a wildcard is the whole leftmost label and stands for one label. */

@@ -139,8 +139,17 @@ describe('secrets in the context', () => {
 	test.each([
 		['require_sni', { common_tls_context: {}, require_sni: true }],
 		['crl', { common_tls_context: { validation_context: { crl: { inline_string: 'x' } } } }],
-		['disable_stateless_session_resumption', { disable_stateless_session_resumption: true }],
-		['disable_stateful_session_resumption', { disable_stateful_session_resumption: true }],
+		['session_ticket_keys', { session_ticket_keys: { keys: [{ inline_bytes: '' }] } }],
+		['pkcs12', { common_tls_context: { tls_certificates: [{ pkcs12: { inline_string: 'x' } }] } }],
+		['ecdh_curves[1]', { common_tls_context: { tls_params: { ecdh_curves: ['X25519', 'X'] } } }],
+		['signature_algorithms[0]', { common_tls_context: { tls_params: { signature_algorithms: ['X'] } } }],
+		[
+			'tls_minimum_protocol_version',
+			{ common_tls_context: { tls_params: { tls_minimum_protocol_version: 'TLSv1_1' } } },
+		],
+		['verify_certificate_hash[0]', { common_tls_context: { validation_context: { verify_certificate_hash: ['x'] } } }],
+		['verify_certificate_spki[0]', { common_tls_context: { validation_context: { verify_certificate_spki: ['x'] } } }],
+		['trusted_ca', { common_tls_context: { validation_context: { max_verify_depth: 1 } } }],
 		['cipher_suites', { common_tls_context: { tls_params: { cipher_suites: ['X'] } } }],
 	])('what is not supported is refused: %s', (field, json) => {
 		const { secrets } = setUp();
@@ -157,7 +166,8 @@ describe('secrets in the context', () => {
 	test('without any validation a server is not verified, as in Envoy', () => {
 		const { secrets } = setUp();
 		const tls = compileUpstreamTls(upstream({ sni: 'a.b' }), secrets, 'c', 'tls');
-		expect(tls.current()).toMatchObject({ serverName: 'a.b', rootsPem: '', verifyPeer: undefined });
+		expect(tls.current()).toMatchObject({ serverName: 'a.b', rootsPem: '' });
+		expect(tls.current()?.verifyPeer).toBeUndefined();
 	});
 });
 

@@ -2,14 +2,8 @@
 // handshake, made anew only when a secret changed, or null while one is missing. Then connections
 // are refused: what should be secure is never plain.
 
-import type {
-	CertificateValidationContext,
-	TlsParameters,
-} from '../../generated/envoy/extensions/transport_sockets/tls/v3/common_pb.ts';
-import {
-	CertificateValidationContext_TrustChainVerification as ChainVerification,
-	TlsParameters_TlsProtocol as Protocol,
-} from '../../generated/envoy/extensions/transport_sockets/tls/v3/common_pb.ts';
+import type { CertificateValidationContext } from '../../generated/envoy/extensions/transport_sockets/tls/v3/common_pb.ts';
+import type { SdsSecretConfig } from '../../generated/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
 import {
 	type CommonTlsContext,
 	type DownstreamTlsContext,
@@ -17,21 +11,30 @@ import {
 	type UpstreamTlsContext,
 	UpstreamTlsContextSchema,
 } from '../../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
-import type { ClientTlsOptions, PeerCertificate, ServerTlsOptions } from '../../net/network.ts';
+import type { ClientTlsOptions, ServerTlsOptions, TlsParameters, TlsVerification } from '../../net/network.ts';
 import { ConfigError } from '../../std/errors.ts';
+import { durationMs } from '../duration-ms.ts';
 import { unsupportedFields } from '../field-check.ts';
-import { type CertificateSecret, compileCertificate, compileValidation, type ValidationSecret } from './secret.ts';
+import { CertificateSelector } from './certificate-selector.ts';
+import { verifyPins } from './peer-pins.ts';
+import { type CertificateSecret, hasPins, mergeValidation, type ValidationSecret } from './secret.ts';
 import type { SecretManager, SecretRef } from './secret-manager.ts';
-import { type SanMatcher, verifySans } from './subject-alt-names.ts';
+import { verifySans } from './subject-alt-names.ts';
 import { TLS_FIELDS } from './tls-fields.ts';
+import { compileTlsParameters } from './tls-parameters.ts';
+
+export interface TlsMaterial {
+	readonly certificateChainPem: string;
+	readonly rootsPem: string;
+}
 
 export interface CompiledTls<T extends ServerTlsOptions | ClientTlsOptions> {
 	/** The same object until a secret changes; null while one is missing. */
 	current(): T | null;
 	/** Called when `current()` has changed. Returns an unsubscriber. */
 	subscribe(onChange: () => void): () => void;
-	/** Certificates in force, for `/certs`. */
-	material(): { readonly certificateChainPem: string; readonly rootsPem: string };
+	/** Certificates in force, for `/certs`: the chains of all certificates one after the other. */
+	material(): TlsMaterial;
 	/** Gives the secrets up; `current()` stays as it is from then on. Idempotent. */
 	close(): void;
 }
@@ -39,21 +42,32 @@ export interface CompiledTls<T extends ServerTlsOptions | ClientTlsOptions> {
 export type CompiledDownstreamTls = CompiledTls<ServerTlsOptions>;
 export type CompiledUpstreamTls = CompiledTls<ClientTlsOptions>;
 
-type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
+/** Sessions kept for an upstream, Envoy `UpstreamTlsContext.max_session_keys`. */
+const SESSIONS_DEFAULT = 1;
+const SESSIONS_MAX = 1000;
+const SESSION_TIMEOUT_S_MAX = 4_294_967_294;
 
-/** @throws ConfigError. `object` names the listener in messages, `field` the place of the context in it. */
+/**
+ * @throws ConfigError. `object` names the listener in messages, `field` the place of the context in it.
+ * @param handshakeTimeoutMs 0: the network's default
+ */
 export function compileDownstreamTls(
 	config: DownstreamTlsContext,
 	secrets: SecretManager,
 	object: string,
 	field: string,
+	handshakeTimeoutMs = 0,
 ): CompiledDownstreamTls {
 	refuseUnsupported(unsupportedFields(DownstreamTlsContextSchema, config, TLS_FIELDS, object, field));
-	refuseResumptionSwitches(config, object, field);
 	const requireClientCertificate = config.requireClientCertificate === true;
 	const at = `${field}.common_tls_context`;
+	const own = {
+		...(handshakeTimeoutMs > 0 ? { handshakeTimeoutMs } : {}),
+		...sessionOptions(config, object, field),
+	};
+	const scansAll = config.fullScanCertsOnSniMismatch === true;
 	const common = new CommonContext(config.commonTlsContext, secrets, object, at);
-	if (!common.hasCertificate) {
+	if (common.certificateCount === 0) {
 		common.release();
 		throw new ConfigError({ object, field: at, expected: 'a certificate (tls_certificates or its SDS configuration)' });
 	}
@@ -65,33 +79,43 @@ export function compileDownstreamTls(
 			expected: 'a validation context, by which to check the client certificate that is required',
 		});
 	}
-	return new Context(common, (certificate, rootsPem, verifyPeer) => ({
-		certificateChainPem: certificate!.certificateChainPem,
-		privateKeyPem: certificate!.privateKeyPem,
-		rootsPem,
-		verifyPeer,
-		requireClientCertificate,
-		alpn: common.alpn,
-		minVersion: common.minVersion,
-	}));
+	return new Context<ServerTlsOptions>(common, (certificates, verification) => {
+		const { acceptUntrusted = false, verifyPeer, verifyPin } = verification;
+		const judgesNames = verifyPeer !== undefined || verifyPin !== undefined;
+		const optionsOf = ({ certificateChainPem, privateKeyPem }: CertificateSecret): ServerTlsOptions => ({
+			...common.parameters,
+			...verification,
+			// With roots clients are asked in any case.
+			requestClientCertificate: acceptUntrusted || judgesNames,
+			...own,
+			// Envoy: whoever says which clients are meant wants one of them.
+			requireClientCertificate: requireClientCertificate || (judgesNames && !acceptUntrusted),
+			certificateChainPem,
+			privateKeyPem,
+		});
+		if (certificates.length === 1) return optionsOf(certificates[0]!);
+		const choices = certificates.map((secret) => ({ ...secret, options: optionsOf(secret) }));
+		const selector = new CertificateSelector(choices, scansAll);
+		return { ...choices[0]!.options, select: (hello) => selector.select(hello).options };
+	});
 }
 
-/** Sessions are resumed by tickets, whose peers are checked anew each time; nothing here can switch that off. */
-function refuseResumptionSwitches(config: DownstreamTlsContext, object: string, field: string): void {
+/** How sessions may be resumed. There is no store of sessions: they are in the tickets that clients keep. */
+function sessionOptions(
+	config: DownstreamTlsContext,
+	object: string,
+	field: string,
+): Pick<ServerTlsOptions, 'sessionTickets' | 'sessionTimeoutS'> {
 	const keys = config.sessionTicketKeysType;
-	const switches = {
-		disable_stateless_session_resumption: keys.case === 'disableStatelessSessionResumption' && keys.value,
-		disable_stateful_session_resumption: config.disableStatefulSessionResumption,
-	};
-	for (const [name, isOn] of Object.entries(switches)) {
-		if (!isOn) continue;
-		throw new ConfigError({
-			object,
-			field: `${field}.${name}`,
-			found: 'true',
-			expected: 'false: sessions may be resumed',
-		});
+	const noTickets = keys.case === 'disableStatelessSessionResumption' && keys.value;
+	const timeoutMs = durationMs(config.sessionTimeout);
+	if (timeoutMs === null) return noTickets ? { sessionTickets: false } : {};
+	const sessionTimeoutS = Math.floor(timeoutMs / 1000);
+	if (timeoutMs < 0 || sessionTimeoutS > SESSION_TIMEOUT_S_MAX) {
+		const expected = `a duration of 0 to ${SESSION_TIMEOUT_S_MAX} seconds`;
+		throw new ConfigError({ object, field: `${field}.session_timeout`, found: `${timeoutMs} ms`, expected });
 	}
+	return { ...(noTickets ? { sessionTickets: false } : {}), ...(sessionTimeoutS > 0 ? { sessionTimeoutS } : {}) };
 }
 
 /** @throws ConfigError. `object` names the cluster in messages, `field` the place of the context in it. */
@@ -105,19 +129,31 @@ export function compileUpstreamTls(
 	if (config.sni.length > 255) {
 		throw new ConfigError({ object, field: `${field}.sni`, expected: 'at most 255 bytes' });
 	}
+	const sessionsMax = config.maxSessionKeys ?? SESSIONS_DEFAULT;
+	if (sessionsMax > SESSIONS_MAX) {
+		const expected = `at most ${SESSIONS_MAX}`;
+		throw new ConfigError({ object, field: `${field}.max_session_keys`, found: String(sessionsMax), expected });
+	}
 	const common = new CommonContext(config.commonTlsContext, secrets, object, `${field}.common_tls_context`);
-	return new Context(common, (certificate, rootsPem, verifyPeer) => ({
+	if (common.certificateCount > 1) {
+		common.release();
+		throw new ConfigError({
+			object,
+			field: `${field}.common_tls_context`,
+			found: `${common.certificateCount} certificates`,
+			expected: 'at most one: a client shows the same to every server',
+		});
+	}
+	return new Context<ClientTlsOptions>(common, ([certificate], verification) => ({
+		...common.parameters,
+		...verification,
 		serverName: config.sni,
-		rootsPem,
-		verifyPeer,
-		certificateChainPem: certificate?.certificateChainPem,
-		privateKeyPem: certificate?.privateKeyPem,
-		alpn: common.alpn,
-		minVersion: common.minVersion,
+		sessionsMax,
+		...(certificate === undefined
+			? {}
+			: { certificateChainPem: certificate.certificateChainPem, privateKeyPem: certificate.privateKeyPem }),
 	}));
 }
-
-type VerifyPeer = (peer: PeerCertificate) => string | null;
 
 class Context<T extends ServerTlsOptions | ClientTlsOptions> implements CompiledTls<T> {
 	private options: T | null = null;
@@ -126,11 +162,7 @@ class Context<T extends ServerTlsOptions | ClientTlsOptions> implements Compiled
 
 	constructor(
 		private readonly common: CommonContext,
-		private readonly build: (
-			certificate: CertificateSecret | null,
-			rootsPem: string,
-			verifyPeer: VerifyPeer | undefined,
-		) => T,
+		private readonly build: (certificates: readonly CertificateSecret[], verification: TlsVerification) => T,
 	) {
 		common.onChange = () => {
 			this.stale = true;
@@ -142,12 +174,10 @@ class Context<T extends ServerTlsOptions | ClientTlsOptions> implements Compiled
 		if (!this.stale) return this.options;
 		this.stale = false;
 		this.options = null;
-		const certificate = this.common.certificate();
+		const certificates = this.common.certificates();
 		const validation = this.common.validation();
-		if (certificate === 'missing' || validation === 'missing') return null;
-		const matchers = validation?.matchers ?? [];
-		const verify: VerifyPeer | undefined = matchers.length === 0 ? undefined : (peer) => verifySans(matchers, peer);
-		this.options = this.build(certificate, validation?.rootsPem ?? '', verify);
+		if (certificates === 'missing' || validation === 'missing') return null;
+		this.options = this.build(certificates, verificationOf(validation));
 		return this.options;
 	}
 
@@ -157,11 +187,12 @@ class Context<T extends ServerTlsOptions | ClientTlsOptions> implements Compiled
 		return () => this.listeners.delete(listener);
 	}
 
-	material(): { certificateChainPem: string; rootsPem: string } {
-		const certificate = this.common.certificate();
+	material(): TlsMaterial {
+		const certificates = this.common.certificates();
 		const validation = this.common.validation();
 		return {
-			certificateChainPem: certificate === 'missing' || certificate === null ? '' : certificate.certificateChainPem,
+			certificateChainPem:
+				certificates === 'missing' ? '' : certificates.map((one) => one.certificateChainPem).join('\n'),
 			rootsPem: validation === 'missing' || validation === null ? '' : validation.rootsPem,
 		};
 	}
@@ -172,107 +203,129 @@ class Context<T extends ServerTlsOptions | ClientTlsOptions> implements Compiled
 	}
 }
 
-/** What both sides share: the certificate, the validation, ALPN, versions. Owns its references. */
+function verificationOf(validation: ValidationSecret | null): TlsVerification {
+	if (validation === null) return { rootsPem: '' };
+	const { rootsPem, chainPolicy, acceptUntrusted, matchers, pins } = validation;
+	return {
+		rootsPem,
+		chainPolicy,
+		...(acceptUntrusted ? { acceptUntrusted } : {}),
+		...(matchers.length === 0 ? {} : { verifyPeer: (peer) => verifySans(matchers, peer) }),
+		...(hasPins(validation) ? { verifyPin: (peer) => verifyPins(pins, peer) } : {}),
+	};
+}
+
+/** What both sides share: certificates, validation, ALPN, versions. Owns its references. */
 class CommonContext {
-	readonly alpn: readonly string[] | undefined;
-	readonly minVersion: TlsVersion | undefined;
+	readonly parameters: TlsParameters;
 	onChange: () => void = () => {};
-	private readonly ownCertificate: CertificateSecret | null = null;
-	private readonly certificateRef: SecretRef<CertificateSecret> | null = null;
-	private readonly ownValidation: ValidationSecret | null = null;
+	private readonly certificateRefs: SecretRef<CertificateSecret>[] = [];
+	private readonly ownValidation: SecretRef<ValidationSecret> | null = null;
 	private readonly validationRef: SecretRef<ValidationSecret> | null = null;
 	private readonly unsubscribers: (() => void)[] = [];
 
 	constructor(config: CommonTlsContext | undefined, secrets: SecretManager, object: string, field: string) {
-		this.alpn = config === undefined || config.alpnProtocols.length === 0 ? undefined : config.alpnProtocols;
-		this.minVersion = minVersion(config?.tlsParams, object, `${field}.tls_params`);
+		const parameters = compileTlsParameters(config?.tlsParams, object, `${field}.tls_params`);
+		const alpn = config?.alpnProtocols ?? [];
+		this.parameters = alpn.length === 0 ? parameters : { ...parameters, alpn };
 		if (config === undefined) return;
-		const count = config.tlsCertificates.length + config.tlsCertificateSdsSecretConfigs.length;
-		if (count > 1) {
-			throw new ConfigError({ object, field, found: `${count} certificates`, expected: 'at most one certificate' });
-		}
-		if (config.tlsCertificates.length === 1) {
-			this.ownCertificate = compileCertificate(config.tlsCertificates[0]!, object, `${field}.tls_certificates[0]`);
-		}
-		const validation = validationParts(config);
-		if (validation.own !== null) {
-			this.ownValidation = compileValidation(validation.own, object, `${field}.${validation.field}`);
-			if (validation.own.trustChainVerification !== ChainVerification.VERIFY_TRUST_CHAIN) {
-				throw new ConfigError({
-					object,
-					field: `${field}.${validation.field}.trust_chain_verification`,
-					found: 'ACCEPT_UNTRUSTED',
-					expected: 'VERIFY_TRUST_CHAIN',
-				});
-			}
-			if (this.ownValidation.matchers.length > 0 && this.ownValidation.rootsPem === '' && validation.sds === null) {
-				throw new ConfigError({
-					object,
-					field: `${field}.${validation.field}.trusted_ca`,
-					expected: 'roots: names in a certificate say nothing when its chain is not checked',
-				});
-			}
-		}
 		try {
-			if (config.tlsCertificateSdsSecretConfigs.length === 1) {
-				const at = `${field}.tls_certificate_sds_secret_configs[0]`;
-				this.certificateRef = secrets.certificate(config.tlsCertificateSdsSecretConfigs[0]!, object, at);
+			this.addCertificates(config, secrets, object, field);
+			const validation = validationParts(config);
+			if (validation.own !== null) {
+				this.ownValidation = secrets.ownValidation(validation.own, object, `${field}.${validation.field}`);
+				if (validation.sds === null) refuseVain(this.ownValidation.current()!, object, `${field}.${validation.field}`);
 			}
 			if (validation.sds !== null) {
-				this.validationRef = secrets.validation(
-					validation.sds,
-					object,
-					`${field}.validation_context_sds_secret_config`,
-				);
+				const at = `${field}.validation_context_sds_secret_config`;
+				this.validationRef = secrets.validation(validation.sds, object, at);
 			}
 		} catch (error) {
 			this.release();
 			throw error;
 		}
-		for (const ref of [this.certificateRef, this.validationRef]) {
+		for (const ref of [...this.certificateRefs, this.ownValidation, this.validationRef]) {
 			if (ref !== null) this.unsubscribers.push(ref.subscribe(() => this.onChange()));
 		}
 	}
 
-	get hasCertificate(): boolean {
-		return this.ownCertificate !== null || this.certificateRef !== null;
+	private addCertificates(config: CommonTlsContext, secrets: SecretManager, object: string, field: string): void {
+		const { tlsCertificates, tlsCertificateSdsSecretConfigs } = config;
+		if (tlsCertificates.length > 0 && tlsCertificateSdsSecretConfigs.length > 0) {
+			// Envoy would leave those of SDS out without a word.
+			const expected = 'no tls_certificates beside it: those would count alone';
+			throw new ConfigError({ object, field: `${field}.tls_certificate_sds_secret_configs`, expected });
+		}
+		tlsCertificates.forEach((certificate, i) => {
+			this.certificateRefs.push(secrets.ownCertificate(certificate, object, `${field}.tls_certificates[${i}]`));
+		});
+		tlsCertificateSdsSecretConfigs.forEach((sds, i) => {
+			const at = `${field}.tls_certificate_sds_secret_configs[${i}]`;
+			this.certificateRefs.push(secrets.certificate(sds, object, at));
+		});
+	}
+
+	get certificateCount(): number {
+		return this.certificateRefs.length;
 	}
 
 	get hasValidation(): boolean {
-		return (this.ownValidation !== null && this.ownValidation.rootsPem !== '') || this.validationRef !== null;
+		if (this.validationRef !== null) return true;
+		return this.ownValidation !== null && canJudge(this.ownValidation.current()!);
+	}
+
+	/** Empty: none is configured. */
+	certificates(): readonly CertificateSecret[] | 'missing' {
+		const found: CertificateSecret[] = [];
+		for (const ref of this.certificateRefs) {
+			const secret = ref.current();
+			if (secret === null) return 'missing';
+			found.push(secret);
+		}
+		return found;
 	}
 
 	/** Null: none is configured. */
-	certificate(): CertificateSecret | null | 'missing' {
-		if (this.certificateRef === null) return this.ownCertificate;
-		return this.certificateRef.current() ?? 'missing';
-	}
-
-	/** Null: none is configured. Combined: the secret's roots win, the matchers of both apply as one list (Envoy merges them). */
 	validation(): ValidationSecret | null | 'missing' {
-		if (this.validationRef === null) return this.ownValidation;
+		const own = this.ownValidation?.current() ?? null;
+		if (this.validationRef === null) return own;
 		const dynamic = this.validationRef.current();
 		if (dynamic === null) return 'missing';
-		if (this.ownValidation === null) return failClosed(dynamic);
-		const matchers: readonly SanMatcher[] = [...this.ownValidation.matchers, ...dynamic.matchers];
-		return failClosed({ kind: 'validation', rootsPem: dynamic.rootsPem || this.ownValidation.rootsPem, matchers });
+		const all = own === null ? dynamic : mergeValidation(own, dynamic);
+		// A secret that was to bring the roots and has none must not turn the check of the chain off.
+		return canJudge(all) && (all.matchers.length === 0 || all.rootsPem !== '') ? all : 'missing';
 	}
 
 	release(): void {
 		for (const unsubscribe of this.unsubscribers.splice(0)) unsubscribe();
-		this.certificateRef?.release();
+		for (const ref of this.certificateRefs) ref.release();
+		this.ownValidation?.release();
 		this.validationRef?.release();
 	}
 }
 
-/** A secret that was to bring the roots and has none must not turn the check of the chain off. */
-function failClosed(secret: ValidationSecret): ValidationSecret | 'missing' {
-	return secret.rootsPem === '' ? 'missing' : secret;
+/** There is something that tells a peer from any other, or all are to be let in. */
+function canJudge(validation: ValidationSecret): boolean {
+	return validation.rootsPem !== '' || hasPins(validation) || validation.acceptUntrusted;
+}
+
+/** What would look like a check and be none. @throws ConfigError */
+function refuseVain(validation: ValidationSecret, object: string, field: string): void {
+	if (validation.rootsPem !== '') return;
+	const { matchers, chainPolicy } = validation;
+	if (matchers.length > 0) {
+		const expected = 'roots: names in a certificate say nothing when its chain is not checked';
+		throw new ConfigError({ object, field: `${field}.trusted_ca`, expected });
+	}
+	if (chainPolicy.crlPem !== undefined || chainPolicy.intermediatesMax !== undefined) {
+		const expected = 'roots: without them no chain is checked, and no list looked at';
+		throw new ConfigError({ object, field: `${field}.trusted_ca`, expected });
+	}
 }
 
 function validationParts(config: CommonTlsContext): {
 	own: CertificateValidationContext | null;
-	sds: NonNullable<CommonTlsContext['tlsCertificateSdsSecretConfigs'][0]> | null;
+	sds: SdsSecretConfig | null;
 	field: string;
 } {
 	const type = config.validationContextType;
@@ -289,34 +342,6 @@ function validationParts(config: CommonTlsContext): {
 			};
 		default:
 			return { own: null, sds: null, field: '' };
-	}
-}
-
-function minVersion(params: TlsParameters | undefined, object: string, field: string): TlsVersion | undefined {
-	if (params === undefined) return undefined;
-	const max = params.tlsMaximumProtocolVersion;
-	if (max !== Protocol.TLS_AUTO && max !== Protocol.TLSv1_3) {
-		throw new ConfigError({
-			object,
-			field: `${field}.tls_maximum_protocol_version`,
-			found: Protocol[max] ?? String(max),
-			expected: 'TLS_AUTO or TLSv1_3: weft never turns TLS 1.3 off',
-		});
-	}
-	switch (params.tlsMinimumProtocolVersion) {
-		case Protocol.TLS_AUTO:
-			return undefined;
-		case Protocol.TLSv1_2:
-			return 'TLSv1.2';
-		case Protocol.TLSv1_3:
-			return 'TLSv1.3';
-		default:
-			throw new ConfigError({
-				object,
-				field: `${field}.tls_minimum_protocol_version`,
-				found: Protocol[params.tlsMinimumProtocolVersion] ?? String(params.tlsMinimumProtocolVersion),
-				expected: 'TLSv1_2 or TLSv1_3',
-			});
 	}
 }
 
