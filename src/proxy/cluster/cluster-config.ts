@@ -107,12 +107,20 @@ export function compileCluster(message: Cluster): ClusterConfig {
 			preconnectRatio: preconnectRatio(message, object),
 			http2,
 		},
-		healthCheck:
-			message.healthChecks.length === 0
-				? null
-				: compileHealthCheck(message.healthChecks[0]!, object, 'health_checks[0]'),
+		healthCheck: healthCheckOf(message, protocol, object),
 		message,
 	};
+}
+
+function healthCheckOf(message: Cluster, protocol: PoolSettings['protocol'], object: string): HealthCheckConfig | null {
+	const [check] = message.healthChecks;
+	if (check === undefined) return null;
+	const config = compileHealthCheck(check, object, 'health_checks[0]');
+	if (config.checker.kind === 'grpc' && protocol === 'http1') {
+		const expected = 'http2_protocol_options in the typed_extension_protocol_options of the cluster: gRPC needs HTTP/2';
+		throw new ConfigError({ object, field: 'health_checks[0].grpc_health_check', expected });
+	}
+	return config;
 }
 
 function compileDiscovery(message: Cluster, object: string): DiscoveryConfig {

@@ -1,12 +1,14 @@
-// Envoy's `HealthCheck`, HTTP and TCP, compiled.
+// Envoy's `HealthCheck`, HTTP, gRPC and TCP, compiled.
 
-import { RequestMethod } from '../../generated/envoy/config/core/v3/base_pb.ts';
+import { type HeaderValueOption, RequestMethod } from '../../generated/envoy/config/core/v3/base_pb.ts';
 import type { HealthCheck, HealthCheck_Payload } from '../../generated/envoy/config/core/v3/health_check_pb.ts';
 import { CodecClientType } from '../../generated/envoy/type/v3/http_pb.ts';
 import type { Int64Range } from '../../generated/envoy/type/v3/range_pb.ts';
+import { consistsOf, TOKEN } from '../../http/characters.ts';
 import type { HeaderList } from '../../http/headers.ts';
 import { ConfigError } from '../../std/errors.ts';
 import { durationMs } from '../duration-ms.ts';
+import { Template } from '../format/template.ts';
 
 interface StatusRange {
 	/** Inclusive. */
@@ -37,6 +39,8 @@ export interface HealthCheckConfig {
 	readonly checker:
 		| {
 				readonly kind: 'http';
+				/** By HTTP/2; else by HTTP/1.1, or as TLS decides. */
+				readonly http2: boolean;
 				readonly method: string;
 				/** Empty: the cluster's name. */
 				readonly host: string;
@@ -45,6 +49,14 @@ export interface HealthCheckConfig {
 				readonly expected: readonly StatusRange[];
 				/** Count towards the threshold instead of making the host unhealthy at once. */
 				readonly retriable: readonly StatusRange[];
+		  }
+		| {
+				readonly kind: 'grpc';
+				/** Empty: the server as a whole. */
+				readonly service: string;
+				/** Empty: the cluster's name. */
+				readonly authority: string;
+				readonly metadata: HeaderList;
 		  }
 		| { readonly kind: 'tcp'; readonly send: Uint8Array; readonly receive: readonly Uint8Array[] };
 }
@@ -97,27 +109,31 @@ function compileChecker(message: HealthCheck, object: string, field: string): He
 			receive: checker.value.receive.map((part, i) => payload(part, object, `${field}.tcp_health_check.receive[${i}]`)),
 		};
 	}
+	if (checker.case === 'grpcHealthCheck') {
+		const { serviceName, authority, initialMetadata } = checker.value;
+		const at = `${field}.grpc_health_check.initial_metadata`;
+		return { kind: 'grpc', service: serviceName, authority, metadata: addedHeaders(initialMetadata, object, at) };
+	}
 	if (checker.case !== 'httpHealthCheck') {
-		throw new ConfigError({ object, field, expected: 'http_health_check or tcp_health_check' });
+		const expected = 'http_health_check, grpc_health_check or tcp_health_check';
+		throw new ConfigError({ object, field, expected });
 	}
 	const http = checker.value;
 	const at = `${field}.http_health_check`;
 	if (!http.path.startsWith('/')) {
 		throw new ConfigError({ object, field: `${at}.path`, found: http.path, expected: 'a path that starts with /' });
 	}
-	if (http.codecClientType !== CodecClientType.HTTP1) {
-		throw new ConfigError({ object, field: `${at}.codec_client_type`, expected: 'HTTP1' });
+	if (http.codecClientType === CodecClientType.HTTP3) {
+		throw new ConfigError({ object, field: `${at}.codec_client_type`, found: 'HTTP3', expected: 'HTTP1 or HTTP2' });
 	}
-	const headers: HeaderList = [];
-	for (const { header } of http.requestHeadersToAdd) {
-		if (header !== undefined) headers.push(header.key.toLowerCase(), header.value);
-	}
+	const headers = addedHeaders(http.requestHeadersToAdd, object, `${at}.request_headers_to_add`);
 	const method = http.method === RequestMethod.METHOD_UNSPECIFIED ? 'GET' : (RequestMethod[http.method] ?? 'GET');
 	if (method === 'CONNECT')
 		throw new ConfigError({ object, field: `${at}.method`, found: method, expected: 'not CONNECT' });
 	const expected = ranges(http.expectedStatuses, object, `${at}.expected_statuses`);
 	return {
 		kind: 'http',
+		http2: http.codecClientType === CodecClientType.HTTP2,
 		method,
 		host: http.host,
 		path: http.path,
@@ -125,6 +141,30 @@ function compileChecker(message: HealthCheck, object: string, field: string): He
 		expected: expected.length === 0 ? [{ from: 200, to: 201 }] : expected,
 		retriable: ranges(http.retriableStatuses, object, `${at}.retriable_statuses`),
 	};
+}
+
+/** Their values are constant: nothing of a request is known that operators could tell of. */
+function addedHeaders(options: readonly HeaderValueOption[], object: string, field: string): HeaderList {
+	const headers: HeaderList = [];
+	options.forEach(({ header }, index) => {
+		if (header === undefined) return;
+		const at = `${field}[${index}].header`;
+		const name = header.key.toLowerCase();
+		if (name === '' || !consistsOf(name, TOKEN)) {
+			throw new ConfigError({
+				object,
+				field: `${at}.key`,
+				found: JSON.stringify(name),
+				expected: 'the name of a field',
+			});
+		}
+		const value = Template.parse(header.value, object, `${at}.value`).constant;
+		if (value === null) {
+			throw new ConfigError({ object, field: `${at}.value`, found: header.value, expected: 'no command operators' });
+		}
+		headers.push(name, value);
+	});
+	return headers;
 }
 
 function ranges(list: readonly Int64Range[], object: string, field: string): StatusRange[] {

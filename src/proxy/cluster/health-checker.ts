@@ -15,7 +15,8 @@ import { Logger } from '../../std/log.ts';
 import type { Random } from '../../std/random.ts';
 import type { PoolContext } from './connection-pool.ts';
 import type { HealthCheckConfig } from './health-check-config.ts';
-import { type CheckOutcome, HealthProbe } from './health-probe.ts';
+import { HealthProbe } from './health-probe.ts';
+import type { CheckOutcome } from './probe-session.ts';
 import type { UpstreamHost } from './upstream-host.ts';
 
 export interface HealthCheckEvents {

@@ -1,23 +1,17 @@
-// How one health check of one host is done: an HTTP request, or a TCP connection with optional bytes
-// to send and to expect. One check at a time; an HTTP connection is kept for the next one if so configured.
+// How one health check of one host is done: an HTTP request, a gRPC call, or a TCP connection with optional
+// bytes to send and to expect. One check at a time; an HTTP connection is kept for the next one if so configured.
 
-import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../../http/codec.ts';
+import type { ClientCodec, ClientCodecEvents } from '../../http/codec.ts';
 import type { ResetReason, ResponseHead, ResponseListener } from '../../http/stream.ts';
 import { Http2ClientCodec } from '../../http2/client-codec.ts';
-import type { Connection, ConnectionHandler } from '../../net/network.ts';
+import type { Connection } from '../../net/network.ts';
 import type { Timer } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import type { PoolContext } from './connection-pool.ts';
+import { GrpcProbeSession } from './grpc-probe-session.ts';
 import type { HealthCheckConfig } from './health-check-config.ts';
+import { type CheckOutcome, ProbeSession, type Report, transportOf, withHttp2Alpn } from './probe-session.ts';
 import type { UpstreamHost } from './upstream-host.ts';
-
-export type CheckOutcome =
-	| { readonly kind: 'success' }
-	/** The host answered, and not as expected: unhealthy at once. */
-	| { readonly kind: 'refused'; readonly reason: string }
-	/** The host answered with a retriable status: counts towards the threshold. */
-	| { readonly kind: 'retriable'; readonly reason: string }
-	| { readonly kind: 'network'; readonly reason: string };
 
 /** What a TCP check keeps of what it received, to look for the expected bytes. */
 const RECEIVED_BYTES_MAX = 64 * 1024;
@@ -55,7 +49,11 @@ export class HealthProbe {
 		const session = this.makeSession();
 		this.session = session;
 		const { network } = this.context;
-		session.attach(network.connect({ address: this.address(), timeoutMs: this.config.timeoutMs, tls }, session));
+		const { checker } = this.config;
+		const http2 = checker.kind === 'grpc' || (checker.kind === 'http' && checker.http2);
+		const options = tls !== undefined && http2 ? withHttp2Alpn(tls) : tls;
+		const { timeoutMs } = this.config;
+		session.attach(network.connect({ address: this.address(), timeoutMs, tls: options }, session));
 	}
 
 	close(): void {
@@ -70,7 +68,7 @@ export class HealthProbe {
 		this.done = null;
 		this.timer.cancel();
 		// Whether an HTTP connection can really be used again is known when its next check begins.
-		const keep = this.config.reuseConnection && this.config.checker.kind === 'http' && outcome.kind !== 'network';
+		const keep = this.config.reuseConnection && this.config.checker.kind !== 'tcp' && outcome.kind !== 'network';
 		if (!keep) this.dropSession();
 		done(outcome);
 	}
@@ -87,10 +85,17 @@ export class HealthProbe {
 		const report = (outcome: CheckOutcome) => {
 			if (this.session === session) this.settle(outcome);
 		};
-		const session: ProbeSession =
-			checker.kind === 'http'
-				? new HttpSession(this.host, checker, this.context, report)
-				: new TcpSession(checker, report);
+		let session: ProbeSession;
+		switch (checker.kind) {
+			case 'http':
+				session = new HttpSession(this.host, checker, this.context, report);
+				break;
+			case 'grpc':
+				session = new GrpcProbeSession(this.host, checker, this.config.timeoutMs, this.context, report);
+				break;
+			case 'tcp':
+				session = new TcpSession(checker, report);
+		}
 		return session;
 	}
 
@@ -99,35 +104,6 @@ export class HealthProbe {
 		const { altPort } = this.config;
 		if (spec.healthCheckAddress !== null) return spec.healthCheckAddress;
 		return altPort !== null && spec.address.kind === 'ip' ? { ...spec.address, port: altPort } : spec.address;
-	}
-}
-
-type Report = (outcome: CheckOutcome) => void;
-
-/** One connection of a probe. Reports at most one outcome for each `begin`; the first begins by itself. */
-abstract class ProbeSession implements ConnectionHandler {
-	protected socket: Connection | null = null;
-
-	constructor(protected readonly report: Report) {}
-
-	attach(socket: Connection): void {
-		this.socket = socket;
-	}
-
-	close(): void {
-		this.socket?.reset();
-	}
-
-	/** May take another check now. */
-	abstract readonly reusable: boolean;
-	abstract begin(): void;
-	abstract onConnect(connection: Connection): void;
-	abstract onData(connection: Connection, bytes: Uint8Array): void;
-	abstract onDrain(): void;
-	abstract onEnd(): void;
-
-	onClose(_connection: Connection, error: WeftError | null): void {
-		this.report({ kind: 'network', reason: error?.code ?? 'connection closed' });
 	}
 }
 
@@ -164,17 +140,12 @@ class HttpSession extends ProbeSession {
 	}
 
 	onConnect(connection: Connection): void {
-		const transport: CodecTransport = {
-			write: (bytes) => connection.write(bytes),
-			pauseReading: () => connection.pause(),
-			resumeReading: () => connection.resume(),
-			close: () => connection.reset(),
-		};
+		const transport = transportOf(connection);
 		// An unused connection that closes is noticed at the next check, which opens a new one.
 		const events: ClientCodecEvents = { onAvailable: () => {}, onUnavailable: () => {} };
 		// A host that chose HTTP/2 by ALPN understands nothing else.
 		this.codec =
-			connection.tls?.alpn === 'h2'
+			this.checker.http2 || connection.tls?.alpn === 'h2'
 				? new Http2ClientCodec(transport, events, { clock: this.context.network.clock })
 				: this.context.makeCodec(transport, events, { requestsMax: 0 });
 		this.begin();

@@ -1,0 +1,57 @@
+// One connection on which a host is checked, and how a check can come out.
+
+import type { CodecTransport } from '../../http/codec.ts';
+import type { ClientTlsOptions, Connection, ConnectionHandler } from '../../net/network.ts';
+import type { WeftError } from '../../std/errors.ts';
+
+export type CheckOutcome =
+	| { readonly kind: 'success' }
+	/** The host answered, and not as expected: unhealthy at once. */
+	| { readonly kind: 'refused'; readonly reason: string }
+	/** The host answered with a retriable status: counts towards the threshold. */
+	| { readonly kind: 'retriable'; readonly reason: string }
+	| { readonly kind: 'network'; readonly reason: string };
+
+export type Report = (outcome: CheckOutcome) => void;
+
+/** One connection of a probe. Reports at most one outcome for each `begin`; the first begins by itself. */
+export abstract class ProbeSession implements ConnectionHandler {
+	protected socket: Connection | null = null;
+
+	constructor(protected readonly report: Report) {}
+
+	attach(socket: Connection): void {
+		this.socket = socket;
+	}
+
+	close(): void {
+		this.socket?.reset();
+	}
+
+	/** May take another check now. */
+	abstract readonly reusable: boolean;
+	abstract begin(): void;
+	abstract onConnect(connection: Connection): void;
+	abstract onData(connection: Connection, bytes: Uint8Array): void;
+	abstract onDrain(): void;
+	abstract onEnd(): void;
+
+	onClose(_connection: Connection, error: WeftError | null): void {
+		this.report({ kind: 'network', reason: error?.code ?? 'connection closed' });
+	}
+}
+
+/** A codec's hold on a connection that is checked by. */
+export function transportOf(connection: Connection): CodecTransport {
+	return {
+		write: (bytes) => connection.write(bytes),
+		pauseReading: () => connection.pause(),
+		resumeReading: () => connection.resume(),
+		close: () => connection.reset(),
+	};
+}
+
+/** For a check that speaks HTTP/2, whatever the cluster's requests do. */
+export function withHttp2Alpn(tls: ClientTlsOptions): ClientTlsOptions {
+	return tls.alpn === undefined || tls.alpn.length === 0 ? { ...tls, alpn: ['h2'] } : tls;
+}
