@@ -18,6 +18,9 @@ import { ConfigSources, initialFetchTimeoutMs } from '../proxy/config-source.ts'
 import { faultFilterFactory } from '../proxy/http-filters/fault.ts';
 import type { HttpFilterFactory } from '../proxy/http-filters/filter.ts';
 import { HttpFilterRegistry } from '../proxy/http-filters/filter-registry.ts';
+import { grpcHttp1BridgeFilterFactory } from '../proxy/http-filters/grpc-http1-bridge.ts';
+import { grpcStatsFilterFactory } from '../proxy/http-filters/grpc-stats.ts';
+import { grpcWebFilterFactory } from '../proxy/http-filters/grpc-web.ts';
 import { meshTelemetryFactory } from '../proxy/http-filters/mesh-telemetry.ts';
 import { retryHintFilterFactory } from '../proxy/http-filters/retry-hint.ts';
 import { ListenerManager } from '../proxy/listener/listener-manager.ts';
@@ -164,6 +167,9 @@ class ComposedProxy implements RunningProxy {
 		const own = ownWorkload(bootstrap.node);
 		const filters = new HttpFilterRegistry([
 			faultFilterFactory,
+			grpcHttp1BridgeFilterFactory,
+			grpcStatsFilterFactory,
+			grpcWebFilterFactory,
 			retryHintFilterFactory,
 			meshTelemetryFactory(own),
 			...(options.httpFilters ?? []),

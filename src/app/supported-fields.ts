@@ -8,6 +8,9 @@ import type { SupportedFields } from '../proxy/field-check.ts';
 import { FIELDS_WITHOUT_EFFECT } from '../proxy/fields-without-effect.ts';
 import { operatorNames } from '../proxy/format/operators.ts';
 import { FAULT_FIELDS } from '../proxy/http-filters/fault.ts';
+import { GRPC_HTTP1_BRIDGE_FIELDS } from '../proxy/http-filters/grpc-http1-bridge.ts';
+import { GRPC_STATS_FIELDS } from '../proxy/http-filters/grpc-stats.ts';
+import { GRPC_WEB_FIELDS } from '../proxy/http-filters/grpc-web.ts';
 import { ROUTER_FIELDS } from '../proxy/http-filters/router.ts';
 import { LISTENER_FIELDS } from '../proxy/listener/listener-fields.ts';
 import { LISTENER_FILTER_FIELDS } from '../proxy/listener-filters/compile-listener-filters.ts';
@@ -31,6 +34,9 @@ const SECTIONS: readonly (readonly [string, SupportedFields])[] = [
 	['Listener filters', LISTENER_FILTER_FIELDS],
 	['Network RBAC filter', NETWORK_RBAC_FIELDS],
 	['Network direct response', DIRECT_RESPONSE_FIELDS],
+	['gRPC-Web filter', GRPC_WEB_FIELDS],
+	['gRPC HTTP/1.1 bridge', GRPC_HTTP1_BRIDGE_FIELDS],
+	['gRPC statistics filter', GRPC_STATS_FIELDS],
 	['TCP proxy', TCP_PROXY_FIELDS],
 	['Connection limit filter', CONNECTION_LIMIT_FIELDS],
 	['Access logs', ACCESS_LOG_FIELDS],

@@ -11,6 +11,9 @@ import { file_envoy_config_route_v3_route } from '../generated/envoy/config/rout
 import { file_envoy_extensions_access_loggers_file_v3_file } from '../generated/envoy/extensions/access_loggers/file/v3/file_pb.ts';
 import { file_envoy_extensions_access_loggers_stream_v3_stream } from '../generated/envoy/extensions/access_loggers/stream/v3/stream_pb.ts';
 import { file_envoy_extensions_filters_http_fault_v3_fault } from '../generated/envoy/extensions/filters/http/fault/v3/fault_pb.ts';
+import { file_envoy_extensions_filters_http_grpc_http1_bridge_v3_config } from '../generated/envoy/extensions/filters/http/grpc_http1_bridge/v3/config_pb.ts';
+import { file_envoy_extensions_filters_http_grpc_stats_v3_config } from '../generated/envoy/extensions/filters/http/grpc_stats/v3/config_pb.ts';
+import { file_envoy_extensions_filters_http_grpc_web_v3_grpc_web } from '../generated/envoy/extensions/filters/http/grpc_web/v3/grpc_web_pb.ts';
 import { file_envoy_extensions_filters_http_health_check_v3_health_check } from '../generated/envoy/extensions/filters/http/health_check/v3/health_check_pb.ts';
 import { file_envoy_extensions_filters_http_rbac_v3_rbac } from '../generated/envoy/extensions/filters/http/rbac/v3/rbac_pb.ts';
 import { file_envoy_extensions_filters_http_router_v3_router } from '../generated/envoy/extensions/filters/http/router/v3/router_pb.ts';
@@ -45,6 +48,9 @@ export const typeRegistry: Registry = createRegistry(
 	file_envoy_extensions_access_loggers_file_v3_file,
 	file_envoy_extensions_access_loggers_stream_v3_stream,
 	file_envoy_extensions_filters_http_fault_v3_fault,
+	file_envoy_extensions_filters_http_grpc_http1_bridge_v3_config,
+	file_envoy_extensions_filters_http_grpc_stats_v3_config,
+	file_envoy_extensions_filters_http_grpc_web_v3_grpc_web,
 	file_envoy_extensions_filters_http_health_check_v3_health_check,
 	file_envoy_extensions_filters_http_rbac_v3_rbac,
 	file_envoy_extensions_filters_http_router_v3_router,

@@ -5,6 +5,7 @@ import { chunkedDecoder } from './chunked-decoder.ts';
 import { clientHello } from './client-hello.ts';
 import { type FuzzTarget, fuzz, fuzzSeed } from './fuzz.ts';
 import { grpcMessages } from './grpc-messages.ts';
+import { grpcWebText } from './grpc-web.ts';
 import { hpack, http2Client, http2Server } from './http2.ts';
 import { listenerFilters } from './listener-filters.ts';
 import { pathNormaliser } from './path-normaliser.ts';
@@ -23,6 +24,7 @@ const TARGETS: readonly FuzzTarget[] = [
 	hpack,
 	http2Server,
 	http2Client,
+	grpcWebText,
 ];
 
 const [name = '', seconds = '60', seedText] = process.argv.slice(2);

@@ -5,6 +5,7 @@ import { bootstrapLoader } from './bootstrap-loader.ts';
 import { chunkedDecoder } from './chunked-decoder.ts';
 import { clientHello } from './client-hello.ts';
 import { fuzz, fuzzDurationMs, fuzzSeed } from './fuzz.ts';
+import { grpcWebText } from './grpc-web.ts';
 import { listenerFilters } from './listener-filters.ts';
 import { pathNormaliser } from './path-normaliser.ts';
 import { requestParser } from './request-parser.ts';
@@ -21,6 +22,7 @@ for (const target of [
 	bootstrapLoader,
 	clientHello,
 	listenerFilters,
+	grpcWebText,
 ]) {
 	test(
 		`${target.name} holds its properties, seed ${seed}`,

@@ -48,6 +48,7 @@ export function grpcUpstream(
 		stream.on('error', () => {});
 		stream.on('data', (chunk: Buffer) => chunks.push(chunk));
 		stream.on('end', () => {
+			if (stream.destroyed || stream.rstCode !== 0) return;
 			const call = { headers, body: Buffer.concat(chunks) };
 			seen.push(call);
 			const reply = answer(call, seen.length);

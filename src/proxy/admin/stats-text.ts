@@ -53,6 +53,11 @@ function dottedName(family: string, labelNames: readonly string[], labels: reado
 		const status = label('envoy_response_code');
 		if (digit !== undefined) rest = rest.replace(/_xx$/, `_${digit}xx`);
 		else if (status !== undefined) rest += `_${status}`;
+		const service = label('envoy_grpc_bridge_service');
+		if (service !== undefined) {
+			const names = service === '' ? '' : `${service}.${label('envoy_grpc_bridge_method')}.`;
+			rest = rest.replace(/^grpc_(web_)?/, (_, web?: string) => `grpc${web === undefined ? '' : '-web'}.${names}`);
+		}
 		return `${scope}.${owner}.${rest}`;
 	}
 	const overload = OVERLOAD_STAT.exec(family);

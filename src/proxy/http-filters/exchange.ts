@@ -39,6 +39,21 @@ export abstract class Exchange extends StreamInfo {
 		grpcStatus?: number | null,
 	): void;
 
+	/** For local replies: false when a filter made a gRPC request of another one; null: as its head says. */
+	cameAsGrpc: boolean | null = null;
+
+	/**
+	 * Within `onResponseHead` (not at the end of a response) only: the head stays with this filter until it calls
+	 * `releaseResponseHead`. Meanwhile it lets no data go on: its `onResponseData` returns nothing.
+	 */
+	abstract holdResponseHead(): void;
+	/** The head that was held goes on to the filters after this one, and down. */
+	abstract releaseResponseHead(): void;
+	/** Within `onResponseTrailers` only: `bytes` that the filter had kept go on before the trailers. */
+	abstract sendBeforeTrailers(bytes: Uint8Array): void;
+	/** Within `onResponseTrailers` only: `bytes` end the response in place of the trailers. */
+	abstract endResponseWith(bytes: Uint8Array): void;
+
 	/** The response is ours, made by `sendLocalReply`. */
 	localReply = false;
 	/** The head of the request was handed to an upstream connection: its program may have acted on it. */

@@ -28,11 +28,12 @@ export interface HttpFilter {
 	readonly name: string;
 	/** `end`: there is no body. `exchange.requestHead` may be changed in place. */
 	onRequestHead?(exchange: Exchange, end: boolean): FilterStatus;
-	/** Returns what goes on, usually `bytes` itself. Valid during the call only. */
+	/** Returns what goes on, usually `bytes` itself. Valid during the call only. Nothing, before the end: no filter after it is called. */
 	onRequestData?(exchange: Exchange, bytes: Uint8Array, end: boolean): Uint8Array;
 	onRequestTrailers?(exchange: Exchange, trailers: HeaderList): void;
 	/** The final response (upstream's or local), to be changed in place before it goes down. Not for 1xx. */
 	onResponseHead?(exchange: Exchange, head: ResponseHead, end: boolean): void;
+	/** As `onRequestData`. */
 	onResponseData?(exchange: Exchange, bytes: Uint8Array, end: boolean): Uint8Array;
 	onResponseTrailers?(exchange: Exchange, trailers: HeaderList): void;
 	/** Once per exchange, last, however it ended: all of StreamInfo is final. */
@@ -92,6 +93,8 @@ export class HttpFilterChain {
 	readonly responseHead: readonly Required<Pick<HttpFilter, 'onResponseHead'>>[];
 	readonly responseData: readonly Required<Pick<HttpFilter, 'onResponseData'>>[];
 	readonly responseTrailers: readonly Required<Pick<HttpFilter, 'onResponseTrailers'>>[];
+	/** For each of `responseTrailers`, where in `responseData` the filters after it begin. */
+	readonly dataAfterTrailers: readonly number[];
 	readonly complete: readonly Required<Pick<HttpFilter, 'onComplete'>>[];
 
 	constructor(readonly filters: readonly HttpFilter[]) {
@@ -102,6 +105,10 @@ export class HttpFilterChain {
 		this.responseHead = reversed.filter((filter) => filter.onResponseHead !== undefined) as never;
 		this.responseData = reversed.filter((filter) => filter.onResponseData !== undefined) as never;
 		this.responseTrailers = reversed.filter((filter) => filter.onResponseTrailers !== undefined) as never;
+		const withData = reversed.filter((filter) => filter.onResponseData !== undefined);
+		this.dataAfterTrailers = reversed
+			.filter((filter) => filter.onResponseTrailers !== undefined)
+			.map((filter) => withData.filter((other) => reversed.indexOf(other) <= reversed.indexOf(filter)).length);
 		this.complete = reversed.filter((filter) => filter.onComplete !== undefined) as never;
 	}
 }

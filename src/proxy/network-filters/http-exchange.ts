@@ -61,6 +61,12 @@ export class HttpExchange extends Exchange implements RequestListener {
 	private heldChunks: Uint8Array[] | null = null;
 	private heldBytes = 0;
 	private heldTrailers: HeaderList | null = null;
+	/** A filter keeps the response's head; the next to see it. */
+	private headHeld = false;
+	private nextHeadHook = 0;
+	/** What a filter has go down before the trailers, or in their place. */
+	private bytesAtTrailers: Uint8Array | null = null;
+	private trailersReplaced = false;
 	private lastMoveMs: number;
 	private readonly idleMs: number;
 	private filterDueMs = NEVER;
@@ -208,7 +214,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		if ((flags & ResponseFlag.noRouteFound) !== 0) this.settings.stats.noRoute.inc();
 		if ((flags & ResponseFlag.noClusterFound) !== 0) this.settings.stats.noCluster.inc();
 		this.sink?.abandon();
-		const reply = localReplyHead(this.requestHead, status, body, extraHeaders, grpcStatus);
+		const reply = localReplyHead(this.requestHead, this.cameAsGrpc, status, body, extraHeaders, grpcStatus);
 		const mutations = this.route?.responseHeaders ?? null;
 		if (mutations !== null) applyHeaderMutations(mutations, reply.head.headers, this);
 		// Nobody waits for the rest of the request; HTTP/2 leaves the header out.
@@ -248,32 +254,32 @@ export class HttpExchange extends Exchange implements RequestListener {
 		}
 		if (settings.via !== '') appendVia(head.headers, settings.via);
 		if (settings.requestIdInResponse) this.echoRequestId(head);
-		const hooks = this.filters.responseHead;
-		for (let i = 0; i < hooks.length; i++) {
-			hooks[i]!.onResponseHead(this, head, end);
-			if (this.complete) return;
-		}
-		if (settings.overload.disableKeepAlive.value !== 0) this.home.disableKeepAlive();
-		this.responseStarted = true;
-		this.status = head.status;
-		settings.stats.countStatus(head.status);
-		this.stream.writeHead(head, end);
-		if (end) this.finish();
+		this.headHeld = false;
+		this.passResponseHead(head, 0, end);
+	}
+
+	holdResponseHead(): void {
+		this.headHeld = true;
+	}
+
+	releaseResponseHead(): void {
+		if (this.complete || !this.headHeld || this.responseHead === null) return;
+		this.headHeld = false;
+		this.passResponseHead(this.responseHead, this.nextHeadHook, false);
+	}
+
+	sendBeforeTrailers(bytes: Uint8Array): void {
+		this.bytesAtTrailers = bytes;
+	}
+
+	endResponseWith(bytes: Uint8Array): void {
+		this.bytesAtTrailers = bytes;
+		this.trailersReplaced = true;
 	}
 
 	sendResponseData(bytes: Uint8Array, end: boolean): boolean {
 		if (this.complete) return true;
-		const hooks = this.filters.responseData;
-		let out = bytes;
-		for (let i = 0; i < hooks.length; i++) {
-			out = hooks[i]!.onResponseData(this, out, end);
-			if (this.complete) return true;
-		}
-		this.bytesSent += out.byteLength;
-		this.lastMoveMs = this.clock.nowMs();
-		const wantsMore = this.stream.writeData(out, end);
-		if (end) this.finish();
-		return wantsMore;
+		return this.passResponseData(bytes, 0, end);
 	}
 
 	sendResponseTrailers(trailers: HeaderList): void {
@@ -282,6 +288,11 @@ export class HttpExchange extends Exchange implements RequestListener {
 		const hooks = this.filters.responseTrailers;
 		for (let i = 0; i < hooks.length; i++) {
 			hooks[i]!.onResponseTrailers(this, trailers);
+			if (this.complete) return;
+			const bytes = this.bytesAtTrailers;
+			if (bytes === null) continue;
+			this.bytesAtTrailers = null;
+			this.passResponseData(bytes, this.filters.dataAfterTrailers[i]!, this.trailersReplaced);
 			if (this.complete) return;
 		}
 		this.stream.writeTrailers(trailers);
@@ -396,9 +407,42 @@ export class HttpExchange extends Exchange implements RequestListener {
 		let out = bytes;
 		for (let i = 0; i < hooks.length; i++) {
 			out = hooks[i]!.onRequestData(this, out, end);
-			if (this.complete) return;
+			if (this.complete || (out.byteLength === 0 && !end)) return;
 		}
 		this.sink?.onData(out, end);
+	}
+
+	private passResponseHead(head: ResponseHead, from: number, end: boolean): void {
+		const { settings } = this;
+		const hooks = this.filters.responseHead;
+		for (let i = from; i < hooks.length; i++) {
+			hooks[i]!.onResponseHead(this, head, end);
+			if (this.complete) return;
+			if (this.headHeld) {
+				this.nextHeadHook = i + 1;
+				return;
+			}
+		}
+		if (settings.overload.disableKeepAlive.value !== 0) this.home.disableKeepAlive();
+		this.responseStarted = true;
+		this.status = head.status;
+		settings.stats.countStatus(head.status);
+		this.stream.writeHead(head, end);
+		if (end) this.finish();
+	}
+
+	private passResponseData(bytes: Uint8Array, from: number, end: boolean): boolean {
+		const hooks = this.filters.responseData;
+		let out = bytes;
+		for (let i = from; i < hooks.length; i++) {
+			out = hooks[i]!.onResponseData(this, out, end);
+			if (this.complete || (out.byteLength === 0 && !end)) return true;
+		}
+		this.bytesSent += out.byteLength;
+		this.lastMoveMs = this.clock.nowMs();
+		const wantsMore = this.stream.writeData(out, end);
+		if (end) this.finish();
+		return wantsMore;
 	}
 
 	private passTrailers(trailers: HeaderList): void {

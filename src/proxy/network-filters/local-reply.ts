@@ -16,13 +16,15 @@ export interface LocalReply {
 
 export function localReplyHead(
 	request: RequestHead | null,
+	/** Null: as the head says. */
+	cameAsGrpc: boolean | null,
 	status: number,
 	body: string,
 	extraHeaders: HeaderList | null,
 	/** Null: what `status` means to gRPC. */
 	grpcStatus: number | null,
 ): LocalReply {
-	if (request !== null && isGrpc(getHeader(request.headers, 'content-type'))) {
+	if (request !== null && (cameAsGrpc ?? isGrpc(getHeader(request.headers, 'content-type')))) {
 		const headers = ['content-type', 'application/grpc', 'grpc-status', String(grpcStatus ?? grpcStatusOfHttp(status))];
 		if (body !== '') headers.push('grpc-message', encodeGrpcMessage(body));
 		return { head: { status: 200, headers: withExtra(headers, extraHeaders) }, body: EMPTY };
