@@ -8,9 +8,11 @@ import type { Connection, ConnectionHandler } from '../net/network.ts';
 import { SimulatedNetwork } from '../net/simulated-network.ts';
 import { parseBootstrap } from '../proxy/bootstrap.ts';
 import { FakeDiscovery } from '../proxy/cluster/testing-upstream.ts';
-import type { HttpFilterFactory } from '../proxy/http-filters/filter.ts';
+import type { Exchange } from '../proxy/http-filters/exchange.ts';
+import type { HttpFilter, HttpFilterFactory } from '../proxy/http-filters/filter.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
+import { faultSink } from '../std/fault.ts';
 import { logSink } from '../std/log.ts';
 import { SeededRandom } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
@@ -429,6 +431,70 @@ test('a fault of ours closes one connection and no other', async () => {
 	expect(good.peer.text.split('200 OK').length).toBe(3);
 	expect(world.metric('weft_http_connection_faults_total')).toBe(1);
 	expect(world.metric('envoy_http_downstream_rq_active')).toBe(0);
+});
+
+/** Filters that throw in one hook, for the path `/bad`; `pause` makes another timer-driven. */
+describe('a fault of ours, wherever it is thrown, ends what it was thrown in', () => {
+	const typeUrl = 'type.googleapis.com/test.Broken';
+	const isBad = (exchange: Exchange): boolean => exchange.requestHead.path === '/bad';
+	const bug = (exchange: Exchange): void => {
+		if (isBad(exchange)) throw new Error('a bug');
+	};
+	const hooks: Readonly<Record<string, Partial<HttpFilter>>> = {
+		'request data': {
+			onRequestData: (exchange, bytes) => {
+				bug(exchange);
+				return bytes;
+			},
+		},
+		'response head': { onResponseHead: bug },
+		'response data': {
+			onResponseData: (exchange, bytes) => {
+				bug(exchange);
+				return bytes;
+			},
+		},
+		completion: { onComplete: bug },
+		'a timer': {
+			onRequestHead: (exchange) => {
+				if (!isBad(exchange)) return 'continue';
+				exchange.after(50, () => bug(exchange));
+				return 'pause';
+			},
+		},
+	};
+	for (const [place, hook] of Object.entries(hooks)) {
+		test(place, async () => {
+			const broken: HttpFilterFactory = { typeUrl, compile: (_config, { name }) => ({ name, ...hook }) };
+			const typed_config = { '@type': 'type.googleapis.com/xds.type.v3.TypedStruct', type_url: typeUrl };
+			const places: string[] = [];
+			const { level } = logSink;
+			const { count } = faultSink;
+			logSink.level = 'off';
+			faultSink.count = (one) => void places.push(one);
+			await world.start({ ...routes({}), http_filters: [{ name: 'broken', typed_config }, ROUTER] }, OK, {
+				filters: [broken],
+			});
+			const post = (path: string) => `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi`;
+			const good = world.client(post('/good'));
+			const bad = world.client(post('/bad'));
+			world.advance(500);
+			expect(good.peer.text).toEndWith('ok');
+			good.connection.write(Buffer.from(post('/good')));
+			world.advance(500);
+			await Promise.resolve();
+			logSink.level = level;
+			faultSink.count = count;
+			expect(good.peer.text.split('200 OK').length).toBe(3);
+			// At completion the response was sent already, and the connection is none the worse.
+			const isEnded = place !== 'completion';
+			expect(bad.peer.closed || bad.peer.ended).toBe(isEnded);
+			expect(places).toHaveLength(1);
+			expect(world.metric('envoy_http_downstream_rq_active')).toBe(0);
+			expect(world.metric('envoy_http_downstream_cx_active')).toBe(isEnded ? 1 : 2);
+			expect(world.proxy.listeners.connectionCount()).toBe(isEnded ? 1 : 2);
+		});
+	}
 });
 
 test('a listener that was removed leaves no timer behind once its connections have ended', async () => {

@@ -15,6 +15,7 @@ import { typeRegistry } from '../proxy/type-registry.ts';
 import type { WeftError } from '../std/errors.ts';
 import type { Random } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
+import { countFaults } from './process-faults.ts';
 import { type RunningProxy, startProxy } from './proxy.ts';
 import type { SidecarReports, startReports } from './sidecar-reports.ts';
 import { shrinkHeap } from './startup-memory.ts';
@@ -98,6 +99,7 @@ class ComposedSidecar implements Sidecar {
 	) {
 		const { bootstrap, network, random, stateDir, drainTimeMs } = options;
 		const registry = new MetricRegistry();
+		countFaults(registry);
 		this.startedMs = network.clock.wallMs();
 		this.agent = mesh === null ? null : mesh.agent;
 		this.proxy = startProxy({

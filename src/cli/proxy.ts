@@ -5,6 +5,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ExitError } from '../app/exit-error.ts';
 import { HotRestart, type Restartable } from '../app/hot-restart.ts';
 import { InertNetwork } from '../app/inert-network.ts';
+import { surviveFaults } from '../app/process-faults.ts';
 import { startProxy } from '../app/proxy.ts';
 import { type FromSidecar, SUPERVISION_DESCRIPTOR, WordReader } from '../app/run/supervision-line.ts';
 import { isMeshSidecar, type Sidecar, startSidecar } from '../app/sidecar.ts';
@@ -124,6 +125,7 @@ async function serve(flags: Flags): Promise<number> {
 	const clock = new TimerWheel();
 	const hotRestart = startHotRestart(flags, bootstrap, clock);
 	const network = new BunNetwork({ clock, handed: hotRestart?.handed ?? null });
+	surviveFaults();
 	const ending = new Ending();
 	ending.listenForSignals();
 	let sidecar: Sidecar | null = null;

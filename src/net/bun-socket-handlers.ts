@@ -3,8 +3,9 @@
 
 import type { Socket, SocketHandler } from 'bun';
 import type { Clock } from '../std/clock.ts';
-import { errorMessage, type WeftError } from '../std/errors.ts';
-import { Logger } from '../std/log.ts';
+import type { WeftError } from '../std/errors.ts';
+import { reportFault } from '../std/fault.ts';
+import type { LogFields } from '../std/log.ts';
 import type { BunConnection } from './bun-connection.ts';
 import { connectError } from './bun-errors.ts';
 import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
@@ -14,8 +15,6 @@ import type { TurnEnd } from './write-buffer.ts';
 /** Bun's socket, with the `fd` that its types leave out. `data` is null once nobody listens. */
 export type NativeSocket = Socket<BunConnection | null> & { readonly fd?: number };
 export type NativeHandlers = SocketHandler<BunConnection | null>;
-
-const log = new Logger('net');
 
 /** What the connections of one network share. */
 export class SocketBoundary {
@@ -40,16 +39,12 @@ export class SocketBoundary {
 	/** A callback threw: a bug. Only its connection goes. */
 	caught(connection: BunConnection | null, error: unknown): void {
 		this.caughtErrors++;
-		log.error('a connection callback failed', {
-			connection: connection?.id,
-			remote: connection === null ? undefined : formatAddress(connection.remote),
-			error: errorMessage(error),
-			stack: error instanceof Error ? error.stack : undefined,
-		});
+		const context = connection === null ? {} : contextOf(connection);
+		reportFault('connection', 'a connection failed by a fault of ours and is closed', error, context);
 		try {
 			this.onCaught?.(error);
 		} catch (hookError) {
-			log.error('the error hook failed', { error: errorMessage(hookError) });
+			reportFault('process', 'the error hook failed', hookError);
 		}
 		connection?.reset();
 	}
@@ -69,6 +64,10 @@ export class SocketBoundary {
 			this.caught(connection, thrown);
 		}
 	}
+}
+
+function contextOf({ id, origin, local, remote }: BunConnection): LogFields {
+	return { connection: id, side: origin, local: formatAddress(local), remote: formatAddress(remote) };
 }
 
 function onData(socket: NativeSocket, bytes: Uint8Array): void {

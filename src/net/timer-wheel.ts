@@ -9,8 +9,7 @@
 
 import { assert } from '../std/assert.ts';
 import type { Clock, Timer } from '../std/clock.ts';
-import { errorMessage } from '../std/errors.ts';
-import { Logger } from '../std/log.ts';
+import { reportFault } from '../std/fault.ts';
 
 export const TICK_MS = 10;
 
@@ -54,8 +53,6 @@ export function systemTimeSource(): TimeSource {
 
 /** A wall clock that was set shows after this long. */
 const WALL_REFRESH_MS = 100;
-
-const log = new Logger('timer');
 
 export class TimerWheel implements Clock {
 	/** All slots of all levels, level 0 first; each is the sentinel of a circular list. */
@@ -303,5 +300,5 @@ class WheelTimer extends ListNode implements Timer {
 }
 
 function logCallbackError(error: unknown): void {
-	log.error('a timer callback failed', { error: errorMessage(error) });
+	reportFault('timer', 'a timer callback failed', error);
 }

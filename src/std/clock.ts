@@ -18,6 +18,32 @@ export interface Clock {
 	after(delayMs: number, callback: () => void): Timer;
 }
 
+/** A clock whose timers belong to something that ends when one of them throws. */
+export class GuardedClock implements Clock {
+	constructor(
+		private readonly clock: Clock,
+		private readonly onFault: (error: unknown) => void,
+	) {}
+
+	nowMs(): number {
+		return this.clock.nowMs();
+	}
+
+	wallMs(): number {
+		return this.clock.wallMs();
+	}
+
+	after(delayMs: number, callback: () => void): Timer {
+		return this.clock.after(delayMs, () => {
+			try {
+				callback();
+			} catch (error) {
+				this.onFault(error);
+			}
+		});
+	}
+}
+
 /** One start of a timer; a later start or a cancel makes it void. */
 interface Due {
 	readonly timer: VirtualTimer;

@@ -20,8 +20,9 @@ import {
 	type DeltaDiscoveryResponse,
 } from '../generated/envoy/service/discovery/v3/discovery_pb.ts';
 import { StatusSchema } from '../generated/google/rpc/status_pb.ts';
-import type { Clock, Timer } from '../std/clock.ts';
+import { type Clock, GuardedClock, type Timer } from '../std/clock.ts';
 import { errorMessage, type WeftError } from '../std/errors.ts';
+import { reportFault } from '../std/fault.ts';
 import { Logger } from '../std/log.ts';
 import type { Random } from '../std/random.ts';
 import type { AdsStream, AdsTransport } from './ads-transport.ts';
@@ -78,6 +79,7 @@ interface TypeState {
 
 const BACKOFF_FIRST_MS = 500;
 const BACKOFF_MAX_MS = 5_000;
+const RETRY_AFTER_FAULT_MS = 5_000;
 const RESTORE_AFTER_MS = 1000;
 const CLOSE_GRACE_MS = 1000;
 const ERROR_DETAIL_CHARACTERS_MAX = 4096;
@@ -105,7 +107,11 @@ export class AdsClient implements DiscoveryClient {
 
 	constructor(private readonly options: AdsClientOptions) {
 		const { clock, stateDirectory, node } = options;
-		this.retryTimer = clock.after(0, () => this.connect());
+		const guarded = new GuardedClock(clock, (error) => {
+			reportFault('timer', 'the stream to the control plane could not be begun by a fault of ours', error);
+			this.retryTimer.restart(RETRY_AFTER_FAULT_MS);
+		});
+		this.retryTimer = guarded.after(0, () => this.connect());
 		this.retryTimer.cancel();
 		this.restoreTimer = clock.after(0, () => this.restore());
 		this.restoreTimer.cancel();

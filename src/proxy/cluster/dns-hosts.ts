@@ -6,6 +6,7 @@ import { isIPv6 } from 'node:net';
 import type { Network } from '../../net/network.ts';
 import type { Timer } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
+import { reportFault } from '../../std/fault.ts';
 import { Logger } from '../../std/log.ts';
 import type { DnsFamily, DnsSettings } from './cluster-config.ts';
 import type { ClusterStats } from './cluster-stats.ts';
@@ -57,31 +58,37 @@ export class DnsHosts implements HostSource {
 
 	private resolve(target: Target, sink: HostSink): void {
 		this.stats.counters.update_attempt.inc();
-		this.network.resolve(target.name).then(
-			({ addresses, ttlMs }) => {
-				if (this.closed) return;
-				this.stats.counters.update_success.inc();
-				if (addresses.length === 0) this.stats.counters.update_empty.inc();
-				target.failures = 0;
-				const chosen = chooseFamily(addresses, this.settings.family).slice(0, ADDRESSES_PER_NAME_MAX);
-				const used = this.firstAddressOnly ? chosen.slice(0, 1) : chosen;
-				// A resolver may give the same addresses in another order at each answer.
-				const changed = !sameMembers(used, target.addresses);
-				if (changed) target.addresses = used;
-				this.settled(target, sink, changed);
-				this.again(target, sink, this.settings.respectTtl ? ttlMs : this.settings.refreshMs);
-			},
-			(error: unknown) => {
-				if (this.closed) return;
-				this.stats.counters.update_failure.inc();
-				log.debug('name not resolved', { name: target.name, reason: errorMessage(error) });
-				this.settled(target, sink, false);
-				const { failureRefreshMs, failureRefreshMaxMs } = this.settings;
-				const pauseMs = Math.min(failureRefreshMaxMs, failureRefreshMs * 2 ** Math.min(target.failures, 20));
-				target.failures++;
-				this.again(target, sink, pauseMs);
-			},
-		);
+		this.network
+			.resolve(target.name)
+			.then(
+				({ addresses, ttlMs }) => {
+					if (this.closed) return;
+					this.stats.counters.update_success.inc();
+					if (addresses.length === 0) this.stats.counters.update_empty.inc();
+					target.failures = 0;
+					const chosen = chooseFamily(addresses, this.settings.family).slice(0, ADDRESSES_PER_NAME_MAX);
+					const used = this.firstAddressOnly ? chosen.slice(0, 1) : chosen;
+					// A resolver may give the same addresses in another order at each answer.
+					const changed = !sameMembers(used, target.addresses);
+					if (changed) target.addresses = used;
+					this.settled(target, sink, changed);
+					this.again(target, sink, this.settings.respectTtl ? ttlMs : this.settings.refreshMs);
+				},
+				(error: unknown) => {
+					if (this.closed) return;
+					this.stats.counters.update_failure.inc();
+					log.debug('name not resolved', { name: target.name, reason: errorMessage(error) });
+					this.settled(target, sink, false);
+					const { failureRefreshMs, failureRefreshMaxMs } = this.settings;
+					const pauseMs = Math.min(failureRefreshMaxMs, failureRefreshMs * 2 ** Math.min(target.failures, 20));
+					target.failures++;
+					this.again(target, sink, pauseMs);
+				},
+			)
+			.catch((error: unknown) => {
+				reportFault('resolver', 'what a name resolved to could not be applied', error, { name: target.name });
+				if (!this.closed) this.again(target, sink, this.settings.failureRefreshMs);
+			});
 	}
 
 	private again(target: Target, sink: HostSink, delayMs: number): void {

@@ -10,7 +10,8 @@
 // A new host starts unhealthy and is checked at once. The cluster is ready when each of its first
 // hosts has been checked once.
 
-import type { Timer } from '../../std/clock.ts';
+import { GuardedClock, type Timer } from '../../std/clock.ts';
+import { reportFault } from '../../std/fault.ts';
 import { Logger } from '../../std/log.ts';
 import type { Random } from '../../std/random.ts';
 import type { PoolContext } from './connection-pool.ts';
@@ -98,7 +99,12 @@ class HostCheck {
 		private readonly onChecked: (changed: boolean) => void,
 	) {
 		this.probe = new HealthProbe(host, config, context);
-		this.timer = context.network.clock.after(0, () => this.check());
+		const clock = new GuardedClock(context.network.clock, (error) => {
+			const { clusterName: cluster } = context;
+			reportFault('timer', 'a health check failed by a fault of ours', error, { cluster, host: host.addressText });
+			if (!this.closed) this.timer.restart(config.intervalMs);
+		});
+		this.timer = clock.after(0, () => this.check());
 		this.timer.cancel();
 	}
 

@@ -7,9 +7,10 @@
 //       └─────────▶ closed ◀────┴─────────────────── draining
 
 import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../../http/codec.ts';
-import type { Connection, ConnectionHandler, TlsInfo } from '../../net/network.ts';
-import type { Timer } from '../../std/clock.ts';
+import { type Connection, type ConnectionHandler, formatAddress, type TlsInfo } from '../../net/network.ts';
+import { type Clock, GuardedClock, type Timer } from '../../std/clock.ts';
 import { WeftError } from '../../std/errors.ts';
+import { reportFault } from '../../std/fault.ts';
 import type { PoolContext } from './connection-pool.ts';
 import type { PooledStream, PooledStreamOwner } from './pooled-stream.ts';
 
@@ -47,6 +48,8 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 	/** Idle timeout; later the grace for closing. Requests do not move it: when it rings, `idleSinceMs` decides. */
 	private readonly timer: Timer;
 	private idleSinceMs = 0;
+	/** A timer of this connection that throws costs this connection. */
+	private readonly clock: Clock;
 	private lifeTimer: Timer | null = null;
 	private closedLocally = false;
 	private resetError: WeftError | null = null;
@@ -57,7 +60,8 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 		/** When the connection was asked for; default now. */
 		private readonly startedMs = context.network.clock.nowMs(),
 	) {
-		this.timer = context.network.clock.after(0, () => this.onTimer());
+		this.clock = new GuardedClock(context.network.clock, (error) => this.fault(error));
+		this.timer = this.clock.after(0, () => this.onTimer());
 		this.timer.cancel();
 	}
 
@@ -101,6 +105,14 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 		this.socket?.reset();
 	}
 
+	private fault(error: unknown): void {
+		reportFault('connection', 'an upstream connection failed by a fault of ours and is closed', error, {
+			cluster: this.context.clusterName,
+			host: this.socket === null ? undefined : formatAddress(this.socket.remote),
+		});
+		this.closeNow();
+	}
+
 	// --- from the socket
 
 	onConnect(connection: Connection): void {
@@ -116,7 +128,7 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 		}
 		this.codec = context.makeCodec(this, this, { requestsMax: context.settings.requestsPerConnectionMax });
 		if (context.settings.connectionDurationMaxMs > 0) {
-			this.lifeTimer = context.network.clock.after(context.settings.connectionDurationMaxMs, () => {
+			this.lifeTimer = this.clock.after(context.settings.connectionDurationMaxMs, () => {
 				context.stats.counters.upstream_cx_max_duration_reached.inc();
 				this.becomeUnusable();
 			});

@@ -8,9 +8,10 @@
 import type { ClientCodecEvents, CodecTransport } from '../../http/codec.ts';
 import { Http2ClientCodec } from '../../http2/client-codec.ts';
 import { STREAMS_BEFORE_SETTINGS_MAX } from '../../http2/limits.ts';
-import type { Connection, ConnectionHandler, TlsInfo } from '../../net/network.ts';
-import type { Timer } from '../../std/clock.ts';
+import { type Connection, type ConnectionHandler, formatAddress, type TlsInfo } from '../../net/network.ts';
+import { type Clock, GuardedClock, type Timer } from '../../std/clock.ts';
 import { WeftError } from '../../std/errors.ts';
+import { reportFault } from '../../std/fault.ts';
 import type { PoolContext } from './connection-pool.ts';
 import type { PooledStream, PooledStreamOwner } from './pooled-stream.ts';
 
@@ -42,6 +43,8 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 	/** Idle timeout; later the grace for closing. When it rings, `idleSinceMs` decides. */
 	private readonly timer: Timer;
 	private idleSinceMs = 0;
+	/** A timer of this connection that throws costs this connection. */
+	private readonly clock: Clock;
 	private lifeTimer: Timer | null = null;
 	private closedLocally = false;
 	private closeError: WeftError | null = null;
@@ -54,7 +57,8 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 		/** When the connection was asked for; default now. */
 		private readonly startedMs = context.network.clock.nowMs(),
 	) {
-		this.timer = context.network.clock.after(0, () => this.onTimer());
+		this.clock = new GuardedClock(context.network.clock, (error) => this.fault(error));
+		this.timer = this.clock.after(0, () => this.onTimer());
 		this.timer.cancel();
 	}
 
@@ -101,6 +105,14 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 		this.socket?.reset();
 	}
 
+	private fault(error: unknown): void {
+		reportFault('connection', 'an upstream connection failed by a fault of ours and is closed', error, {
+			cluster: this.context.clusterName,
+			host: this.socket === null ? undefined : formatAddress(this.socket.remote),
+		});
+		this.closeNow();
+	}
+
 	// --- from the socket
 
 	onConnect(connection: Connection): void {
@@ -119,7 +131,7 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 		const { limits, keepAlive } = settings.http2;
 		this.codec = new Http2ClientCodec(this, this, {
 			...limits,
-			clock: network.clock,
+			clock: this.clock,
 			keepAlive,
 			random: () => context.random.next(),
 			requestsMax: settings.requestsPerConnectionMax,
@@ -128,7 +140,7 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 			stallTimeoutMs: 0,
 		});
 		if (settings.connectionDurationMaxMs > 0) {
-			this.lifeTimer = network.clock.after(settings.connectionDurationMaxMs, () => {
+			this.lifeTimer = this.clock.after(settings.connectionDurationMaxMs, () => {
 				stats.counters.upstream_cx_max_duration_reached.inc();
 				this.becomeUnusable();
 			});

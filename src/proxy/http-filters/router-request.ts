@@ -11,8 +11,9 @@
 import { formatGrpcTimeout, parseGrpcTimeoutMs } from '../../grpc/timeout.ts';
 import { getHeader, type HeaderList, setHeader } from '../../http/headers.ts';
 import type { ResetReason, ResponseHead } from '../../http/stream.ts';
+import { formatAddress } from '../../net/network.ts';
 import type { WeftError } from '../../std/errors.ts';
-import { Logger } from '../../std/log.ts';
+import { reportFault } from '../../std/fault.ts';
 import { applyHeaderMutations } from '../format/header-mutations.ts';
 import type { ForwardAction, GrpcTimeout, Route } from '../route/route.ts';
 import { isGrpc } from '../route/route-match.ts';
@@ -24,8 +25,6 @@ import { KeptBody } from './kept-body.ts';
 import { RetryState } from './retry-state.ts';
 import { type AttemptOwner, UpstreamAttempt } from './upstream-attempt.ts';
 import { connectFailure, failureDetails, failureText, resetFailure, type UpstreamFailure } from './upstream-failure.ts';
-
-const log = new Logger('router');
 
 const NEVER = Number.POSITIVE_INFINITY;
 const NO_HOSTS: readonly Host[] = [];
@@ -219,7 +218,14 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 	}
 
 	attemptBroken(error: unknown): void {
-		log.error('an exchange failed by a fault of ours; its stream is reset', { error: String(error) });
+		const { exchange } = this;
+		reportFault('exchange', 'an exchange failed by a fault of ours; its stream is reset', error, {
+			listener: exchange.listenerName,
+			remote: formatAddress(exchange.connection.remote),
+			route: exchange.routeName,
+			cluster: this.cluster.name,
+			host: exchange.host?.addressText,
+		});
 		if (this.over) return;
 		this.finish();
 		this.attempt?.cancel();

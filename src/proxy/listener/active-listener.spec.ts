@@ -7,6 +7,7 @@ import type { Address, ConnectionHandler, ServerTlsOptions } from '../../net/net
 import { SimulatedNetwork } from '../../net/simulated-network.ts';
 import { TestAuthority } from '../../net/testing-certificates.ts';
 import { VirtualClock } from '../../std/clock.ts';
+import { logSink } from '../../std/log.ts';
 import { SeededRandom } from '../../std/random.ts';
 import { MetricRegistry } from '../../telemetry/registry.ts';
 import type { ConnectionInfo, NetworkFilter, ServedConnection } from '../network-filters/network-filter.ts';
@@ -160,4 +161,23 @@ test('a connection that comes before the certificate is there is counted as such
 	expect(world.listener.connectionCount).toBe(0);
 	expect(world.counter('envoy_listener_server_ssl_socket_factory_downstream_context_secrets_not_ready')).toBe(1);
 	expect(world.counter('envoy_listener_ssl_connection_error')).toBe(0);
+});
+
+test('a filter that throws when it is given a connection costs that connection, and nothing waits for it', () => {
+	const world = new World();
+	const filter = new NotingFilter();
+	filter.serve = () => {
+		throw new Error('a bug in a test');
+	};
+	const { level } = logSink;
+	logSink.level = 'off';
+	world.listener.bind(config(chain('a', filter, null)), false);
+	world.listener.activate(config(chain('a', filter, null)));
+	let isClosed = false;
+	world.network.connect({ address: ADDRESS }, { ...SILENT, onClose: () => void (isClosed = true) });
+	world.clock.advance(100);
+	logSink.level = level;
+	expect(isClosed).toBe(true);
+	expect(world.listener.connectionCount).toBe(0);
+	expect(world.network.caughtErrors).toBe(0);
 });

@@ -7,15 +7,17 @@
 //                   └▶ another listener
 
 import { X509Certificate } from 'node:crypto';
-import type {
-	Connection,
-	ConnectionHandler,
-	IpAddress,
-	Network,
-	ServerTlsOptions,
-	Listener as Socket,
+import {
+	type Connection,
+	type ConnectionHandler,
+	formatAddress,
+	type IpAddress,
+	type Network,
+	type ServerTlsOptions,
+	type Listener as Socket,
 } from '../../net/network.ts';
 import type { WeftError } from '../../std/errors.ts';
+import { reportFault } from '../../std/fault.ts';
 import { Logger } from '../../std/log.ts';
 import type { Random } from '../../std/random.ts';
 import type { MetricRegistry } from '../../telemetry/registry.ts';
@@ -181,12 +183,13 @@ export class ActiveListener implements InspectionListener {
 		if (why === 'remote') this.stats.inspectionRemoteCloses.inc();
 		else if (why === 'error') this.stats.inspectionErrors.inc();
 		this.inspectionOver(inspection);
-		this.admission.count(this.connectionCount);
 		if (this.connectionCount === 0) this.directory.connectionsGone(this);
 	}
 
 	private inspectionOver(inspection: Inspection): void {
-		if (this.inspections.delete(inspection)) this.stats.inspectionsActive.dec();
+		if (!this.inspections.delete(inspection)) return;
+		this.stats.inspectionsActive.dec();
+		this.admission.count(this.connectionCount);
 	}
 
 	/** `wasHandedOver`: another listener accepted it, and it goes no further than here. */
@@ -290,13 +293,22 @@ export class ActiveListener implements InspectionListener {
 	private serve(taken: Taken, localUriSan: string): void {
 		const { connection, chain, found, received } = taken;
 		const onClosed = (): void => this.gone(connection);
-		const served = chain.filter.serve({
-			connection,
-			localUriSan,
-			originalDestination: found.destination,
-			requestedServerName: connection.tls?.serverName?.toLowerCase() ?? found.serverName,
-			onClosed,
-		});
+		let served: ServedConnection;
+		try {
+			served = chain.filter.serve({
+				connection,
+				localUriSan,
+				originalDestination: found.destination,
+				requestedServerName: connection.tls?.serverName?.toLowerCase() ?? found.serverName,
+				onClosed,
+			});
+		} catch (error) {
+			const context = { listener: this.name, remote: formatAddress(connection.remote) };
+			reportFault('connection', 'a connection could not be served by a fault of ours and is closed', error, context);
+			refuse(connection);
+			this.gone(connection);
+			return;
+		}
 		taken.served = served;
 		if (this.draining || this.givenUp.has(chain)) served.drain(this.drainsGently);
 		if (received === null || received.length === 0) return;

@@ -4,9 +4,10 @@
 
 import type { CodecTransport, ServerCodec, ServerCodecEvents } from '../../http/codec.ts';
 import type { RequestListener, ServerStream } from '../../http/stream.ts';
-import type { Connection, ConnectionHandler, IpAddress } from '../../net/network.ts';
+import { type Connection, type ConnectionHandler, formatAddress, type IpAddress } from '../../net/network.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
 import { WeftError } from '../../std/errors.ts';
+import { reportFault } from '../../std/fault.ts';
 import { Logger } from '../../std/log.ts';
 import type { Random } from '../../std/random.ts';
 import { type BadHead, badHeadOf, headTimeout, headTimeoutDueMs } from './bad-request.ts';
@@ -84,7 +85,7 @@ export class HttpConnection
 		const agreed = agreedProtocol(settings, info.connection);
 		this.undecided = agreed === null;
 		this.protocol = agreed ?? 'HTTP/1.1';
-		this.codec = makeServerCodec(this.protocol, settings, info.connection, this, this, environment);
+		this.codec = makeServerCodec(this.protocol, settings, info.connection, this, this, environment, this);
 		const first = this.connectionDueMs();
 		this.timerDueMs = first;
 		this.timer = this.clock.after(Math.min(first - this.openedMs, TIMER_MAX_MS), () =>
@@ -278,7 +279,7 @@ export class HttpConnection
 		this.firstBytes = null;
 		if (protocol === 'HTTP/2') {
 			this.protocol = protocol;
-			this.codec = makeServerCodec(protocol, this.settingsAtOpen, this.connection, this, this, this.environment);
+			this.codec = makeServerCodec(protocol, this.settingsAtOpen, this.connection, this, this, this.environment, this);
 			if (this.draining) this.codec.startDrain(this.drainsGently);
 		}
 		this.codec.receive(all);
@@ -371,10 +372,14 @@ export class HttpConnection
 		return Math.min(idleDueMs, endDueMs, headDueMs, this.lingerDueMs);
 	}
 
-	private fault(error: unknown): void {
-		log.error('a connection failed by a fault of ours and is closed', {
+	/** Something was thrown: a bug. Ends this connection, and nothing else. */
+	fault(error: unknown): void {
+		reportFault('connection', 'a connection failed by a fault of ours and is closed', error, {
 			connection: this.connection.id,
-			error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+			listener: this.settingsAtOpen.listenerName,
+			remote: formatAddress(this.connection.remote),
+			protocol: this.protocol,
+			routes: routesOf(this.active),
 		});
 		this.settingsAtOpen.stats.faults.inc();
 		for (const exchange of [...this.active]) {
@@ -387,6 +392,15 @@ export class HttpConnection
 		}
 		if (!this.closed) this.connection.reset();
 	}
+}
+
+/** Of what is under way, so that a log shows which route a fault may belong to; those of many streams are cut. */
+function routesOf(active: ReadonlySet<HttpExchange>): string {
+	const names = [...active].slice(0, 4).map(({ route, routeName }) => {
+		if (route === null) return 'none';
+		return routeName === '' ? `of ${route.virtualHost.name}` : routeName;
+	});
+	return names.join(', ');
 }
 
 /** What Envoy answers where it does not even read: the request is unknown, so this is no exchange. */

@@ -509,10 +509,19 @@ export class HttpExchange extends Exchange implements RequestListener {
 		settings.stats.requestsActive.dec();
 		settings.stats.requestsCompleted.inc();
 		settings.stats.requestMs.observe(this.endMs - this.startMs);
+		try {
+			this.tellCompletion();
+		} finally {
+			// Whatever they threw: the connection must not wait for an exchange that is over.
+			this.home.exchangeComplete(this);
+		}
+	}
+
+	private tellCompletion(): void {
+		const { settings } = this;
 		const hooks = this.filters.complete;
 		for (let i = 0; i < hooks.length; i++) hooks[i]!.onComplete(this);
 		const logs = settings.accessLogs;
 		for (let i = 0; i < logs.length; i++) logs[i]!.log(this);
-		this.home.exchangeComplete(this);
 	}
 }

@@ -6,7 +6,7 @@ import { Http1ServerCodec } from '../../http1/server-codec.ts';
 import { CLIENT_PREFACE } from '../../http2/frames.ts';
 import { Http2ServerCodec } from '../../http2/server-codec.ts';
 import type { Connection } from '../../net/network.ts';
-import type { Clock } from '../../std/clock.ts';
+import { type Clock, GuardedClock } from '../../std/clock.ts';
 import type { Random } from '../../std/random.ts';
 import type { HttpSettings } from './http-settings.ts';
 
@@ -47,12 +47,14 @@ export function makeServerCodec(
 	transport: CodecTransport,
 	events: ServerCodecEvents,
 	environment: CodecEnvironment,
+	owner: { fault(error: unknown): void },
 ): ServerCodec {
 	if (protocol === 'HTTP/2') {
 		const { limits, allowConnect, keepAlive } = settings.http2;
 		return new Http2ServerCodec(transport, events, {
 			...limits,
-			clock: environment.clock,
+			// A timer of the codec that throws costs its connection.
+			clock: new GuardedClock(environment.clock, (error) => owner.fault(error)),
 			random: () => environment.random.next(),
 			date: environment.date,
 			allowConnect,

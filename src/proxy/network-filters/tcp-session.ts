@@ -4,17 +4,15 @@
 //       │  failed: next host, up to max_connect_attempts             ▲
 //       └────────────────────────────────────────────────────────────┘
 
-import type { Connection, ConnectionHandler } from '../../net/network.ts';
+import { type Connection, type ConnectionHandler, formatAddress } from '../../net/network.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
-import { Logger } from '../../std/log.ts';
+import { reportFault } from '../../std/fault.ts';
 import { ResponseFlag, StreamInfo } from '../stream-info.ts';
 import type { Cluster, Host } from '../upstream.ts';
 import type { ConnectionInfo, ServedConnection } from './network-filter.ts';
 import type { NetworkFilterContext } from './network-filter-context.ts';
 import type { TcpSettings } from './tcp-proxy.ts';
-
-const log = new Logger('tcp');
 
 export class TcpSession implements ConnectionHandler, ServedConnection {
 	private readonly info: StreamInfo;
@@ -83,12 +81,18 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	}
 
 	onEnd(): void {
-		if (this.over) return;
-		this.downstreamEnded = true;
-		if (this.connected) this.upstreamConnection?.end();
+		this.guard(() => {
+			if (this.over) return;
+			this.downstreamEnded = true;
+			if (this.connected) this.upstreamConnection?.end();
+		});
 	}
 
 	onClose(_connection: Connection, error: WeftError | null): void {
+		this.guard(() => this.downstreamClosed(error));
+	}
+
+	private downstreamClosed(error: WeftError | null): void {
 		if (!this.over && !this.wasReset && (error !== null || !this.upstreamEnded)) {
 			this.info.responseFlags |= ResponseFlag.downstreamConnectionTermination;
 		}
@@ -160,9 +164,12 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	}
 
 	fault(error: unknown): void {
-		log.error('a connection failed by a fault of ours and is closed', {
+		reportFault('connection', 'a connection failed by a fault of ours and is closed', error, {
 			connection: this.downstream.id,
-			error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+			listener: this.settings.listenerName,
+			remote: formatAddress(this.downstream.remote),
+			cluster: this.info.cluster?.name,
+			host: this.info.host?.addressText,
 		});
 		this.settings.stats.faults.inc();
 		this.resetDownstream();
@@ -265,9 +272,13 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		this.timer?.cancel();
 		this.info.endMs = this.clock.nowMs();
 		this.settings.stats.connectionsActive.dec();
-		for (const filter of this.settings.filters) filter.onComplete?.(this.info);
-		for (const accessLog of this.settings.accessLogs) accessLog.log(this.info);
-		this.connectionInfo.onClosed();
+		try {
+			for (const filter of this.settings.filters) filter.onComplete?.(this.info);
+			for (const accessLog of this.settings.accessLogs) accessLog.log(this.info);
+		} finally {
+			// Whatever they threw: the listener must not wait for a connection that is gone.
+			this.connectionInfo.onClosed();
+		}
 	}
 }
 
