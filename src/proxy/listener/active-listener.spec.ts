@@ -6,6 +6,7 @@ import { ListenerSchema } from '../../generated/envoy/config/listener/v3/listene
 import type { Address, ConnectionHandler, ServerTlsOptions } from '../../net/network.ts';
 import { SimulatedNetwork } from '../../net/simulated-network.ts';
 import { TestAuthority } from '../../net/testing-certificates.ts';
+import { Recorder } from '../../net/testing-recorder.ts';
 import { VirtualClock } from '../../std/clock.ts';
 import { logSink } from '../../std/log.ts';
 import { SeededRandom } from '../../std/random.ts';
@@ -173,11 +174,11 @@ test('a filter that throws when it is given a connection costs that connection, 
 	logSink.level = 'off';
 	world.listener.bind(config(chain('a', filter, null)), false);
 	world.listener.activate(config(chain('a', filter, null)));
-	let isClosed = false;
-	world.network.connect({ address: ADDRESS }, { ...SILENT, onClose: () => void (isClosed = true) });
+	const client = new Recorder();
+	world.network.connect({ address: ADDRESS }, client);
 	world.clock.advance(100);
 	logSink.level = level;
-	expect(isClosed).toBe(true);
+	expect(client.isClosed).toBe(true);
 	expect(world.listener.connectionCount).toBe(0);
 	expect(world.network.caughtErrors).toBe(0);
 });
