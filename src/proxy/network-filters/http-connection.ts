@@ -256,7 +256,15 @@ export class HttpConnection
 			this.connection.reset();
 			return true;
 		}
-		this.connection.pause();
+		if (overload.disableKeepAlive.sheds(this.random)) stats.overloadKeepAliveDisabled.inc();
+		// The codec hears of nothing any more, whatever the client still sends.
+		this.connection.handler = {
+			onConnect() {},
+			onData() {},
+			onDrain() {},
+			onEnd: (connection) => connection.reset(),
+			onClose: (connection, error) => this.onClose(connection, error),
+		};
 		this.connection.write(abortedDispatch(this.settingsAtOpen.serverName, this.environment.date()));
 		this.connection.end();
 		this.lingerUntil(this.settingsAtOpen.delayedCloseMs);

@@ -130,7 +130,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 	/** Answered before anything is done for it. Callers are told not to try again elsewhere at once. */
 	private shedsRequest(): boolean {
 		const { overload, stats } = this.settings;
-		if (!overload.stopAcceptingRequests.sheds(this.random) && !overload.requestPoint.sheds(this.random)) return false;
+		if (!overload.requestPoint.sheds(this.random) && !overload.stopAcceptingRequests.sheds(this.random)) return false;
 		stats.overloadCloses.inc();
 		this.filters = NO_FILTERS;
 		this.sendLocalReply(503, 'envoy overloaded', 0, 'overload', ['x-envoy-overloaded', 'true']);
