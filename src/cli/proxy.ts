@@ -126,6 +126,9 @@ async function serve(flags: Flags): Promise<number> {
 	const hotRestart = startHotRestart(flags, bootstrap, clock);
 	const network = new BunNetwork({ clock, handed: hotRestart?.handed ?? null });
 	surviveFaults();
+	const { limit, acceptMax } = network.descriptors;
+	// The runtime raised it to the hard limit when it started.
+	log.info('open descriptors', { limit, connections_refused_from: acceptMax });
 	const ending = new Ending();
 	ending.listenForSignals();
 	let sidecar: Sidecar | null = null;
