@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
 import { BunNetwork } from './bun-network.ts';
 import { readClientHello } from './client-hello.ts';
-import type { Address, Connection, IpAddress, ServerTlsOptions } from './network.ts';
+import type { Address, ClientTlsOptions, Connection, HandshakeError, IpAddress, ServerTlsOptions } from './network.ts';
 import { testNetworkContract } from './network-contract.ts';
 import { TestAuthority, type TestCertificate } from './testing-certificates.ts';
 import { Recorder } from './testing-recorder.ts';
@@ -309,6 +309,87 @@ describe('TLS', () => {
 			listener.close();
 			await far.closed();
 		}
+	});
+
+	describe('a session that is resumed', () => {
+		/** One connection after another from the same client; what the server's handshake came to. */
+		async function connectTwice(
+			first: Partial<ServerTlsOptions>,
+			second: Partial<ServerTlsOptions> | ((client: TestCertificate) => Promise<Partial<ServerTlsOptions>>),
+		) {
+			const client = await root.issue({ name: 'client', uris: ['spiffe://m/a'] });
+			let current = serverOptions(leaf, { rootsPem: root.certificatePem, ...first });
+			const { listener, accepted } = serve(() => current);
+			const tls: ClientTlsOptions = {
+				rootsPem: root.certificatePem,
+				serverName: 'a',
+				sessionsMax: 1,
+				certificateChainPem: client.certificatePem,
+				privateKeyPem: client.privateKeyPem,
+			};
+			const results: string[] = [];
+			for (const options of [first, typeof second === 'function' ? await second(client) : second]) {
+				current = serverOptions(leaf, { rootsPem: root.certificatePem, ...options });
+				const near = new Recorder();
+				const index = accepted.length;
+				near.connection = network.connect({ address: listener.address, tls }, near);
+				await near.until(() => near.events.length > 0);
+				const far = accepted[index]!;
+				await far.until(() => far.events.length > 0);
+				const { tls: agreed } = far.connection!;
+				if (far.isClosed) results.push((far.error as HandshakeError).failure);
+				else {
+					results.push(agreed?.sessionReused === true ? 'resumed' : 'new');
+					// A session of TLS 1.3 comes with the first bytes.
+					far.connection!.write(Buffer.from('hello'));
+					await near.received('hello');
+				}
+				near.connection.reset();
+				await far.closed();
+			}
+			listener.close();
+			return { results };
+		}
+
+		test('is one that was begun under the same options', async () => {
+			expect((await connectTwice({}, {})).results).toEqual(['new', 'resumed']);
+			const old = { maxVersion: 'TLSv1.2' } as const;
+			expect((await connectTwice(old, old)).results).toEqual(['new', 'resumed']);
+		});
+
+		test('is none when there are no tickets', async () => {
+			expect((await connectTwice({ sessionTickets: false }, {})).results).toEqual(['new', 'new']);
+			const old = { sessionTickets: false, maxVersion: 'TLSv1.2' } as const;
+			expect((await connectTwice(old, old)).results).toEqual(['new', 'new']);
+		});
+
+		test('is refused when the names that are wanted have changed', async () => {
+			const { results } = await connectTwice({}, { verifyPeer: () => 'not this one' });
+			expect(results).toEqual(['new', 'name']);
+		});
+
+		test('is refused when the pins have changed', async () => {
+			expect((await connectTwice({}, { verifyPin: () => 'not this one' })).results).toEqual(['new', 'pin']);
+		});
+
+		test('is refused when a list is there that its CA has not signed', async () => {
+			const other = await TestAuthority.create('other');
+			const crlPem = await other.revoke([]);
+			expect((await connectTwice({}, { chainPolicy: { crlPem } })).results).toEqual(['new', 'chain']);
+		});
+
+		test('is refused when its certificate is revoked', async () => {
+			const { results } = await connectTwice({}, async (client) => {
+				return { chainPolicy: { crlPem: await root.revoke([client]) } };
+			});
+			expect(results).toEqual(['new', 'chain']);
+		});
+
+		test('is refused when the roots have changed', async () => {
+			const other = await TestAuthority.create('other');
+			const { results } = await connectTwice({}, { rootsPem: other.certificatePem });
+			expect(results).toEqual(['new', 'chain']);
+		});
 	});
 
 	test('a key that does not fit its certificate fails that connection only', async () => {

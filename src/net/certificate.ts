@@ -250,6 +250,11 @@ const ATTRIBUTE_NAMES: Readonly<Record<string, string>> = {
 	'0.9.2342.19200300.100.1.25': 'DC',
 };
 
+/** RFC 2253, of a name's DER. @throws DerError */
+export function formatDistinguishedName(der: Uint8Array): string {
+	return formatName(new DerReader(der).expect(DER_SEQUENCE).content);
+}
+
 function formatName(content: Uint8Array): string {
 	const parts: string[] = [];
 	const name = new DerReader(content);

@@ -5,18 +5,9 @@ import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { createServer, type Server, connect as tlsConnect } from 'node:tls';
 import type { TestCertificate } from '../../src/net/testing-certificates.ts';
 import { describeWithPeers } from '../support/peers.ts';
-import {
-	freePort,
-	freePorts,
-	HCM_TYPE,
-	ROUTER_TYPE,
-	startRealEnvoy,
-	startTestProxy,
-	type TestProxy,
-} from '../support/test-proxy.ts';
 import { makePki, type Pki, validationContexts } from '../support/tls-pki.ts';
+import { DIRECT, DOWNSTREAM_TLS, httpsListener, type Running, startBoth } from '../support/tls-proxies.ts';
 
-const DOWNSTREAM_TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext';
 const UPSTREAM_TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
 const inline = (text: string) => ({ inline_string: text });
 const certificateJson = (of: TestCertificate) => ({
@@ -58,74 +49,6 @@ function ask(port: number, client: TestCertificate | null, more: object = {}): P
 	});
 }
 
-interface Running {
-	/** By name of the listener. */
-	port(name: string): number;
-	stop(): Promise<void>;
-}
-
-async function startBoth(listeners: (portOf: (name: string) => number) => object[], names: string[], more: object) {
-	const adminPort = await freePort();
-	const ports = new Map<string, number>();
-	const free = await freePorts(names.length);
-	for (const [i, name] of names.entries()) ports.set(name, free[i]!);
-	const admin = { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } };
-	const bootstrap = (portOf: (name: string) => number) => ({
-		static_resources: { listeners: listeners(portOf), ...more },
-	});
-	const envoy = await startRealEnvoy({ admin, ...bootstrap((name) => ports.get(name)!) }, adminPort);
-	let weft: TestProxy;
-	try {
-		weft = await startTestProxy(bootstrap(() => 0));
-	} catch (error) {
-		await envoy.stop();
-		throw error;
-	}
-	const both: {
-		readonly weft: Running;
-		readonly envoy: Running;
-		readonly adminPort: number;
-		readonly proxy: TestProxy;
-	} = {
-		envoy: { port: (name) => ports.get(name)!, stop: envoy.stop },
-		weft: {
-			port: (name) => {
-				const address = weft.proxy.listeners.addressOf(name);
-				return address?.kind === 'ip' ? address.port : 0;
-			},
-			stop: weft.stop,
-		},
-		adminPort,
-		proxy: weft,
-	};
-	return both;
-}
-
-function listener(name: string, port: number, routes: object[], transport_socket?: object): object {
-	return {
-		name,
-		address: { socket_address: { address: '127.0.0.1', port_value: port } },
-		filter_chains: [
-			{
-				...(transport_socket === undefined ? {} : { transport_socket }),
-				filters: [
-					{
-						name: 'http',
-						typed_config: {
-							'@type': HCM_TYPE,
-							stat_prefix: 'test',
-							route_config: { name: 'r', virtual_hosts: [{ name: 'v', domains: ['*'], routes }] },
-							http_filters: [{ name: 'router', typed_config: { '@type': ROUTER_TYPE } }],
-						},
-					},
-				],
-			},
-		],
-	};
-}
-
-const DIRECT = [{ match: { prefix: '/' }, direct_response: { status: 200 } }];
-
 /** In order, so that what failed is read as a table. */
 async function outcomes(
 	contexts: Iterable<string>,
@@ -158,7 +81,7 @@ describeWithPeers(['envoy'], 'certificates of clients', () => {
 		both = await startBoth(
 			(portOf) =>
 				[...contexts].map(([name, { required, context }]) =>
-					listener(name, portOf(name), DIRECT, {
+					httpsListener(name, portOf(name), DIRECT, {
 						name: 'tls',
 						typed_config: {
 							'@type': DOWNSTREAM_TLS,
@@ -237,7 +160,7 @@ describeWithPeers(['envoy'], 'certificates of servers', () => {
 				});
 			});
 		});
-		both = await startBoth((portOf) => [listener('test', portOf('test'), routes)], ['test'], { clusters });
+		both = await startBoth((portOf) => [httpsListener('test', portOf('test'), routes)], ['test'], { clusters });
 	}, 60_000);
 	afterAll(async () => {
 		for (const { server } of servers.values()) server.close();

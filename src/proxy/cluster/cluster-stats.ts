@@ -2,7 +2,10 @@
 // `envoy_cluster_upstream_cx_total{envoy_cluster_name="NAME"}`. Resolved once per cluster; adding to
 // one is adding to a number. A changed cluster of the same name goes on counting where it was.
 
+import { HandshakeError, type TlsInfo } from '../../net/network.ts';
+import type { WeftError } from '../../std/errors.ts';
 import type { Counter, Family, Gauge, Histogram, MetricRegistry } from '../../telemetry/registry.ts';
+import { TlsStats } from '../tls/tls-stats.ts';
 import type { ClusterRequestStats } from '../upstream.ts';
 
 const LABELS = ['envoy_cluster_name'] as const;
@@ -75,8 +78,9 @@ export class ClusterMetrics {
 	private readonly codes: Family<Counter>;
 	private readonly durations: Family<Histogram>;
 	private readonly connectDurations: Family<Histogram>;
+	private readonly tls = new Map<string, TlsStats>();
 
-	constructor(registry: MetricRegistry) {
+	constructor(private readonly registry: MetricRegistry) {
 		this.counters = entries(COUNTERS).map(([name, help]) => [name, registry.counter(familyName(name), help, LABELS)]);
 		this.gauges = entries(GAUGES).map(([name, help]) => [name, registry.gauge(familyName(name), help, LABELS)]);
 		this.codeClasses = registry.counter('envoy_cluster_upstream_rq_xx', 'Responses by class of status', [
@@ -105,6 +109,7 @@ export class ClusterMetrics {
 			(status) => this.codes.with(String(status), statName),
 			this.durations.with(statName),
 			this.connectDurations.with(statName),
+			() => this.tlsStats(statName),
 		);
 	}
 
@@ -116,6 +121,17 @@ export class ClusterMetrics {
 		for (let status = STATUS_MIN; status <= STATUS_MAX; status++) this.codes.remove(String(status), statName);
 		this.durations.remove(statName);
 		this.connectDurations.remove(statName);
+		this.tls.get(statName)?.remove();
+		this.tls.delete(statName);
+	}
+
+	private tlsStats(statName: string): TlsStats {
+		let found = this.tls.get(statName);
+		if (found === undefined) {
+			found = new TlsStats(this.registry, 'cluster', statName);
+			this.tls.set(statName, found);
+		}
+		return found;
 	}
 }
 
@@ -124,6 +140,8 @@ const STATUS_MAX = 599;
 
 export class ClusterStats implements ClusterRequestStats {
 	private readonly byStatus: (Counter | undefined)[] = new Array(STATUS_MAX + 1).fill(undefined);
+	/** Made at the first handshake: clusters in plain text have none. */
+	private tls: TlsStats | null = null;
 
 	constructor(
 		readonly counters: Counters,
@@ -132,7 +150,21 @@ export class ClusterStats implements ClusterRequestStats {
 		private readonly counterOfStatus: (status: number) => Counter,
 		private readonly durations: Histogram,
 		readonly connectMs: Histogram,
+		private readonly makeTlsStats: () => TlsStats,
 	) {}
+
+	/** A TLS handshake with a host is done. */
+	handshaken(tls: TlsInfo): void {
+		this.tls ??= this.makeTlsStats();
+		this.tls.handshaken(tls);
+	}
+
+	/** A connection could not be made; counted when TLS was why. */
+	connectFailed(error: WeftError | null): void {
+		if (!(error instanceof HandshakeError)) return;
+		this.tls ??= this.makeTlsStats();
+		this.tls.failed(error);
+	}
 
 	countResponse(status: number): void {
 		if (status < STATUS_MIN || status > STATUS_MAX) {

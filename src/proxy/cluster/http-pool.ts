@@ -146,6 +146,7 @@ export abstract class HttpPool<C extends PooledConnection> implements Connection
 			this.connectingCount--;
 			if (error !== null) {
 				stats.counters.upstream_cx_connect_fail.inc();
+				stats.connectFailed(error);
 				if (error.code === 'connect_timeout') stats.counters.upstream_cx_connect_timeout.inc();
 				this.host.counts.connectFailures++;
 				stats.counters.upstream_rq_pending_failure_eject.inc(this.pending.size);

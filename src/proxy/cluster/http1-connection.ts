@@ -118,6 +118,7 @@ export class Http1Connection implements ConnectionHandler, CodecTransport, Clien
 	onConnect(connection: Connection): void {
 		const { context } = this;
 		this.tls = connection.tls;
+		if (connection.tls !== null) context.stats.handshaken(connection.tls);
 		connection.setNoDelay(true);
 		context.stats.connectMs.observe(context.network.clock.nowMs() - this.startedMs);
 		if (connection.tls?.alpn === 'h2') {

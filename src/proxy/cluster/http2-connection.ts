@@ -119,6 +119,7 @@ export class PooledHttp2Connection implements ConnectionHandler, CodecTransport,
 		const { context } = this;
 		const { network, settings, stats } = context;
 		this.tls = connection.tls;
+		if (connection.tls !== null) context.stats.handshaken(connection.tls);
 		connection.setNoDelay(true);
 		stats.connectMs.observe(network.clock.nowMs() - this.startedMs);
 		const alpn = connection.tls?.alpn ?? null;

@@ -132,6 +132,7 @@ class CountedConnection implements Connection, ConnectionHandler {
 	onConnect(): void {
 		this.connected = true;
 		this.context.stats.connectMs.observe(this.context.network.clock.nowMs() - this.startedMs);
+		if (this.socket.tls !== null) this.context.stats.handshaken(this.socket.tls);
 		this.handler.onConnect(this);
 	}
 
@@ -158,6 +159,7 @@ class CountedConnection implements Connection, ConnectionHandler {
 		} else if (error !== null) {
 			this.host.counts.connectFailures++;
 			stats.counters.upstream_cx_connect_fail.inc();
+			stats.connectFailed(error);
 			if (error.code === 'connect_timeout') stats.counters.upstream_cx_connect_timeout.inc();
 		}
 		this.handler.onClose(this, error);

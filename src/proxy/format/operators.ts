@@ -7,6 +7,7 @@ import { getHeader } from '../../http/headers.ts';
 import { type Address, formatAddress } from '../../net/network.ts';
 import { isGrpc } from '../route/route-match.ts';
 import { formatResponseFlags, type StreamInfo } from '../stream-info.ts';
+import { peerFingerprint, peerIssuer, peerNames, peerValidity } from './peer-details.ts';
 
 /** Null: no value. */
 export type OperatorValue = string | number | null;
@@ -63,6 +64,8 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
 	UPSTREAM_TLS_VERSION: (info) => info.upstreamTls?.version ?? null,
 	UPSTREAM_TLS_CIPHER: (info) => info.upstreamTls?.cipher ?? null,
 	UPSTREAM_PEER_URI_SAN: (info) => joined(info.upstreamTls?.peerCertificate?.uriSans),
+	UPSTREAM_PEER_DNS_SAN: (info) => joined(info.upstreamTls?.peerCertificate?.dnsSans),
+	UPSTREAM_PEER_ISSUER: (info) => peerIssuer(info.upstreamTls),
 	UPSTREAM_PEER_SUBJECT: (info) => info.upstreamTls?.peerCertificate?.subject ?? null,
 	DOWNSTREAM_REMOTE_ADDRESS: remoteAddress,
 	DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: (info) => textOrNull(info.clientAddress) ?? hostOf(info.connection.remote),
@@ -81,6 +84,13 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
 	DOWNSTREAM_PEER_DNS_SAN: (info) => joined(info.connection.tls?.peerCertificate?.dnsSans),
 	DOWNSTREAM_PEER_SUBJECT: (info) => info.connection.tls?.peerCertificate?.subject ?? null,
 	DOWNSTREAM_PEER_SERIAL: (info) => info.connection.tls?.peerCertificate?.serialNumber ?? null,
+	DOWNSTREAM_PEER_ISSUER: (info) => peerIssuer(info.connection.tls),
+	DOWNSTREAM_PEER_FINGERPRINT_1: (info) => peerFingerprint(info.connection.tls, 'sha1'),
+	DOWNSTREAM_PEER_FINGERPRINT_256: (info) => peerFingerprint(info.connection.tls, 'sha256'),
+	DOWNSTREAM_PEER_CERT_V_START: (info) => peerValidity(info.connection.tls, 'notBeforeMs'),
+	DOWNSTREAM_PEER_CERT_V_END: (info) => peerValidity(info.connection.tls, 'notAfterMs'),
+	DOWNSTREAM_PEER_IP_SAN: (info) => joined(peerNames(info.connection.tls, 'ipSans')),
+	DOWNSTREAM_PEER_EMAIL_SAN: (info) => joined(peerNames(info.connection.tls, 'emailSans')),
 	REQUESTED_SERVER_NAME: (info) => textOrNull(info.requestedServerName),
 	ROUTE_NAME: (info) => textOrNull(info.routeName),
 	VIRTUAL_HOST_NAME: (info) => textOrNull(info.virtualHostName),

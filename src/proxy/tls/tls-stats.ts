@@ -28,6 +28,7 @@ const FAILURES = {
 
 export class TlsStats {
 	private readonly counters: Counters;
+	private readonly families: Family<Counter>[] = [];
 	private readonly ciphers: Family<Counter>;
 	private readonly versions: Family<Counter>;
 	private readonly cipherCounters = new Map<string, Counter>();
@@ -41,7 +42,9 @@ export class TlsStats {
 		const label = of === 'listener' ? 'envoy_listener_address' : 'envoy_cluster_name';
 		const counters: Partial<Counters> = {};
 		for (const [key, help] of Object.entries(COUNTERS) as [keyof Counters, string][]) {
-			counters[key] = registry.counter(`envoy_${of}_ssl_${key}`, help, [label]).with(name);
+			const family = registry.counter(`envoy_${of}_ssl_${key}`, help, [label]);
+			this.families.push(family);
+			counters[key] = family.with(name);
 		}
 		this.counters = counters as Counters;
 		this.ciphers = registry.counter(`envoy_${of}_ssl_ciphers`, 'TLS handshakes by cipher suite', [
@@ -68,6 +71,13 @@ export class TlsStats {
 	failed(error: WeftError | null): void {
 		if (!(error instanceof HandshakeError)) return;
 		if (error.failure !== 'timeout' && error.failure !== 'closed') this.counters[FAILURES[error.failure]].inc();
+	}
+
+	/** Forgets all series: the listener or cluster is gone. */
+	remove(): void {
+		for (const family of this.families) family.remove(this.name);
+		for (const value of this.cipherCounters.keys()) this.ciphers.remove(value, this.name);
+		for (const value of this.versionCounters.keys()) this.versions.remove(value, this.name);
 	}
 
 	private countBy(counters: Map<string, Counter>, family: Family<Counter>, value: string): void {
