@@ -129,6 +129,31 @@ function bracketed(source: string, open: number): { options: string[]; end: numb
 	throw new Error(`no closing bracket for the one at ${open}`);
 }
 
+const LIBRARY = '"@bufbuild/protobuf/codegenv2"';
+const OWN_DESCRIPTORS = join(root, 'src/protobuf/descriptors.ts');
+
+/**
+ * Its descriptors are made when they are first used (src/protobuf). Files with extensions, and those that are not
+ * proto3, keep the library's. Annotations, which nobody reads, are no imports any more.
+ */
+function withLazyDescriptors(name: string, text: string): string {
+	if (!/\(package [^)]*, syntax proto3\)/.test(text) || /\bextDesc\(/.test(text)) return text;
+	const own = relative(dirname(join(output, name)), OWN_DESCRIPTORS);
+	const annotations: string[] = [];
+	return text
+		.replace(/^import (\{ .*\bfileDesc\b.* \}) from (.*);$/m, (line, names, from) =>
+			from === LIBRARY ? `import ${names} from "${own}";` : line,
+		)
+		.replace(/^import \{ (file_\w+) \} from ".*\/annotations\/.*";\n/gm, (_line, file) => {
+			annotations.push(file);
+			return '';
+		})
+		.replace(/^( {2}fileDesc\("[^"]*", \[)(.*)(\]\);)$/m, (_line, before, files: string, after) => {
+			const kept = files.split(', ').filter((file) => !annotations.includes(file));
+			return before + kept.join(', ') + after;
+		});
+}
+
 function protoFiles(folder: string): string[] {
 	return readdirSync(folder, { recursive: true })
 		.map(String)
@@ -195,6 +220,12 @@ function main(): void {
 	if (run.exitCode !== 0) {
 		process.stderr.write(run.stderr.toString());
 		throw new Error(`buf generate failed with exit code ${run.exitCode}`);
+	}
+	for (const name of readdirSync(output, { recursive: true }).map(String)) {
+		if (!name.endsWith('_pb.ts')) continue;
+		const path = join(output, name);
+		const text = readFileSync(path, 'utf8');
+		writeFileSync(path, withLazyDescriptors(name, text));
 	}
 	writeFileSync(stampFile, wanted);
 	const count = readdirSync(output, { recursive: true }).filter((name) => String(name).endsWith('.ts')).length;

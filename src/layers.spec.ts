@@ -23,10 +23,22 @@ const LAYERS = [
 	['http1', 'http2'],
 	['http'],
 	['net'],
+	['protobuf'],
 	['std'],
 ];
 /** Messages and bundles that a build step makes: below everything that may use protobuf. */
-const GENERATED_FROM = ['cli', 'app', 'dashboard', 'control', 'identity', 'proxy', 'xds', 'telemetry', 'grpc'];
+const GENERATED_FROM = [
+	'cli',
+	'app',
+	'dashboard',
+	'control',
+	'identity',
+	'proxy',
+	'xds',
+	'telemetry',
+	'grpc',
+	'protobuf',
+];
 
 const files = readdirSync(root, { recursive: true })
 	.map(String)

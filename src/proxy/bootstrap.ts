@@ -2,9 +2,10 @@
 // takes. An unknown field, an unknown @type or a wrong value is a ConfigError with the path of the
 // field; what weft does not support is one as well.
 
-import { type DescMessage, fromJson, type JsonValue } from '@bufbuild/protobuf';
+import type { DescMessage, JsonValue } from '@bufbuild/protobuf';
 import { LineCounter, parseAllDocuments } from 'yaml';
 import { type Bootstrap, BootstrapSchema } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
+import { fromJsonOnce } from '../protobuf/type-files.ts';
 import { ConfigError, errorMessage } from '../std/errors.ts';
 import { BOOTSTRAP_FIELDS } from './bootstrap-fields.ts';
 import { unsupportedFields } from './field-check.ts';
@@ -18,7 +19,7 @@ export function parseBootstrap(text: string, object: string): Bootstrap {
 	const json = parseYamlOrJson(text, object);
 	let bootstrap: Bootstrap;
 	try {
-		bootstrap = fromJson(BootstrapSchema, json, { registry: typeRegistry });
+		bootstrap = fromJsonOnce(BootstrapSchema, json, typeRegistry);
 	} catch (error) {
 		throw new ConfigError(locateJsonError(BootstrapSchema, json, typeRegistry, object, error));
 	}

@@ -1,7 +1,6 @@
 // The messages that may stand in an Any of a bootstrap: extensions of listeners, routes and
 // clusters. JSON and YAML can only be read where the type of each Any is known.
 
-import { createRegistry, type Registry } from '@bufbuild/protobuf';
 import { file_envoy_config_cluster_v3_cluster } from '../generated/envoy/config/cluster/v3/cluster_pb.ts';
 import { file_envoy_config_endpoint_v3_endpoint } from '../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
 import { file_envoy_config_listener_v3_listener } from '../generated/envoy/config/listener/v3/listener_pb.ts';
@@ -38,8 +37,9 @@ import { file_envoy_extensions_transport_sockets_tls_v3_tls } from '../generated
 import { file_envoy_extensions_upstreams_http_v3_http_protocol_options } from '../generated/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.ts';
 import { file_udpa_type_v1_typed_struct } from '../generated/udpa/type/v1/typed_struct_pb.ts';
 import { file_xds_type_v3_typed_struct } from '../generated/xds/type/v3/typed_struct_pb.ts';
+import { TypeFiles } from '../protobuf/type-files.ts';
 
-export const typeRegistry: Registry = createRegistry(
+export const typeRegistry: TypeFiles = new TypeFiles([
 	file_envoy_config_cluster_v3_cluster,
 	file_envoy_config_endpoint_v3_endpoint,
 	file_envoy_config_listener_v3_listener,
@@ -76,4 +76,4 @@ export const typeRegistry: Registry = createRegistry(
 	file_envoy_extensions_resource_monitors_injected_resource_v3_injected_resource,
 	file_udpa_type_v1_typed_struct,
 	file_xds_type_v3_typed_struct,
-);
+]);
