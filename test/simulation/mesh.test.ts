@@ -41,7 +41,7 @@ test('a seed repeats itself', () => {
 		expect(second.steps).toBe(first.steps);
 		expect(second.outcomes).toEqual(first.outcomes);
 	}
-});
+}, 600_000);
 
 function report({ seed, mode, violations, history }: SimulationResult): string {
 	const end = history.slice(-HISTORY_LINES).join('\n');
