@@ -20,15 +20,7 @@ import type {
 } from './network.ts';
 import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
 import { ClientSessions, checkPeer, nativeServerTls, readPeerChain, readTlsInfo, type Verdict } from './tls.ts';
-import {
-	ByteQueue,
-	LARGE_SLAB_BYTES,
-	releaseSlab,
-	SEND_AT_ONCE_BYTES,
-	SLAB_BYTES,
-	takeLargeSlab,
-	takeSlab,
-} from './write-buffer.ts';
+import { ByteQueue, releaseSlab, SEND_AT_ONCE_BYTES, SLAB_BYTES, takeLargeSlab, takeSlab } from './write-buffer.ts';
 
 /** Of the high one. */
 const LOW_WATERMARK_PART = 4;
@@ -377,14 +369,14 @@ export class BunConnection implements Connection {
 
 	/** False: it is too much to be copied, or does not fit. */
 	private gather(bytes: Uint8Array): boolean {
+		if (bytes.length > SLAB_BYTES) return false;
 		const length = this.slabLength + bytes.length;
 		let slab = this.slab;
 		if (slab === null) {
-			if (length > SLAB_BYTES) return false;
 			slab = takeSlab();
 			this.slab = slab;
 		} else if (length > slab.length) {
-			if (length > LARGE_SLAB_BYTES || slab.length !== SLAB_BYTES) return false;
+			if (slab.length !== SLAB_BYTES) return false;
 			const larger = takeLargeSlab();
 			if (larger === null) return false;
 			larger.set(slab.subarray(0, this.slabLength));

@@ -5,11 +5,12 @@
 //   write ──small──▶ slab ──end of turn──▶ kernel ──not all taken──▶ queue ──drain──▶ kernel
 //     └──────large, and nothing gathered───▶ ┘
 //
-// A slab that fills becomes a large one: a head and its body, or frames of 16 KiB, each with a header
-// of its own, leave together. To copy 64 KiB costs less than a system call and a segment more.
+// A slab that fills becomes a large one, so that frames of up to 16 KiB, each with a header of its own,
+// leave together. Larger pieces are not copied: that costs more than the system call and the segment that
+// it saves.
 
 export const SLAB_BYTES = 16 * 1024;
-export const LARGE_SLAB_BYTES = 128 * 1024;
+const LARGE_SLAB_BYTES = 128 * 1024;
 /** So much is worth a system call by itself: it leaves at once, and the slab is for the next one, still in the cache. */
 export const SEND_AT_ONCE_BYTES = 64 * 1024;
 /** Slabs kept for reuse by one worker: 1 MiB. */
