@@ -2,12 +2,20 @@
 
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from '../support/mesh-control.ts';
 import { describeWithPeers } from '../support/peers.ts';
 import { RawClient } from '../support/raw-client.ts';
-import { freePort, httpListener, startRealEnvoy, startTestProxy, type TestProxy } from '../support/test-proxy.ts';
+import {
+	freePort,
+	httpListener,
+	startRealEnvoy,
+	startTestProxy,
+	staticCluster,
+	type TestProxy,
+} from '../support/test-proxy.ts';
 
 const TYPE = 'type.googleapis.com/envoy.extensions';
 const MONITOR = 'envoy.resource_monitors.injected_resource';
@@ -224,4 +232,78 @@ describeWithPeers(['envoy'], 'overload, as with Envoy', () => {
 		expect((await envoyStats()).get(name)).toBe(1);
 		expect(weftStats().get(name)).toBe(1);
 	}, 60_000);
+});
+
+describeWithPeers(['envoy'], 'a cluster whose queue is full, as with Envoy', () => {
+	/** Envoy's default of `max_pending_requests`, and weft's. */
+	const PENDING = 1024;
+	let adminPort = 0;
+	let envoyPort = 0;
+	let weft: TestProxy;
+	let envoy: { stop(): Promise<void> };
+	const arrived = new Set<string>();
+	const silent = createServer((socket) => {
+		socket.on('data', (bytes) => void arrived.add(bytes.toString('latin1').split(' ')[1] ?? ''));
+		socket.on('error', () => socket.destroy());
+	});
+
+	beforeAll(async () => {
+		await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+		const upstreamPort = (silent.address() as AddressInfo).port;
+		adminPort = await freePort();
+		envoyPort = await freePort();
+		const bootstrap = (port: number): object => ({
+			admin: { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } },
+			static_resources: {
+				listeners: [
+					httpListener(port, {
+						route_config: {
+							response_headers_to_add: [{ header: { key: 'x-flags', value: '%RESPONSE_FLAGS%' } }],
+							virtual_hosts: [
+								{
+									name: 'v',
+									domains: ['*'],
+									routes: [{ match: { prefix: '/' }, route: { cluster: 'a', timeout: '0s' } }],
+								},
+							],
+						},
+					}),
+				],
+				clusters: [staticCluster('a', [upstreamPort], { circuit_breakers: { thresholds: [{ max_connections: 1 }] } })],
+			},
+		});
+		weft = await startTestProxy(bootstrap(0));
+		envoy = await startRealEnvoy(bootstrap(envoyPort), adminPort);
+	}, 60_000);
+
+	afterAll(async () => {
+		await weft?.stop();
+		await envoy?.stop();
+		silent.close();
+	});
+
+	test('as many wait as the default allows, and one more is told that there is no room', async () => {
+		const seen: string[][] = [];
+		for (const port of [envoyPort, weft.port]) {
+			const clients = await Promise.all(Array.from({ length: PENDING + 6 }, () => RawClient.connect(port)));
+			const request = Buffer.from(`GET /${port} HTTP/1.1\r\nhost: a\r\n\r\n`);
+			await clients[0]!.send([request]);
+			await eventually('one is under way', () => arrived.has(`/${port}`), LIMIT_MS);
+			for (const client of clients.slice(1)) await client.send([request]);
+			// The queue is full, and five are left over.
+			await eventually(
+				'five are answered',
+				() => clients.filter((client) => client.received !== '').length >= 5,
+				LIMIT_MS,
+			);
+			const answered = clients.filter((client) => client.received !== '');
+			expect(answered).toHaveLength(5);
+			const lines = answered[0]!.received.split('\r\n').filter((line) => !/^(date|server):/i.test(line));
+			seen.push(lines.map((line) => line.toLowerCase()).sort());
+			for (const client of clients) client.destroy();
+		}
+		expect(seen[1]).toEqual(seen[0]!);
+		expect(seen[1]).toContain('x-envoy-overloaded: true');
+		expect(seen[1]).toContain('x-flags: uo');
+	}, 90_000);
 });

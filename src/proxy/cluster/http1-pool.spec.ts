@@ -4,6 +4,8 @@ import { describe, expect, test } from 'bun:test';
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Connection } from '../../net/network.ts';
 import type { WeftError } from '../../std/errors.ts';
+import { faultSink } from '../../std/fault.ts';
+import { logSink } from '../../std/log.ts';
 import { staticCluster, TestBed, TestRequest, TestServer } from './testing-upstream.ts';
 
 const PORT = 9000;
@@ -279,4 +281,50 @@ test('TCP connections are counted, bounded and owned by the caller', async () =>
 	cluster.connectTcp(host, handler);
 	await bed.settle();
 	expect(events.at(-1)).toBe('connect');
+});
+
+test('a timer of a connection that throws closes that connection, and requests go on', async () => {
+	const { bed, server, cluster } = setUp({ common_http_protocol_options: { idle_timeout: '10s' } });
+	new TestRequest(cluster);
+	await bed.settle();
+	const places: string[] = [];
+	const { count } = faultSink;
+	const { level } = logSink;
+	faultSink.count = (place) => void places.push(place);
+	logSink.level = 'off';
+	const counter = bed.registry.counter('envoy_cluster_upstream_cx_idle_timeout', '', ['envoy_cluster_name']).with('c');
+	counter.inc = () => {
+		throw new Error('a bug in a test');
+	};
+	await bed.settle(11_000);
+	faultSink.count = count;
+	logSink.level = level;
+	expect(places).toEqual(['connection']);
+	expect(server.connections.size).toBe(0);
+	expect(bed.metric('upstream_cx_active')).toBe(0);
+	const next = new TestRequest(cluster);
+	await bed.settle();
+	expect(next.status).toBe(200);
+});
+
+test('a callback of an upstream connection that throws costs that connection and its request', async () => {
+	const { bed, server, cluster } = setUp();
+	server.autoStatus = null;
+	const request = new TestRequest(cluster);
+	await bed.settle();
+	request.onHead = () => {
+		throw new Error('a bug in a test');
+	};
+	const { level } = logSink;
+	logSink.level = 'off';
+	server.answer(0);
+	await bed.settle();
+	logSink.level = level;
+	expect(bed.network.caughtErrors).toBe(1);
+	expect(bed.metric('upstream_cx_active')).toBe(0);
+	expect(bed.metric('upstream_rq_active')).toBe(0);
+	server.autoStatus = 200;
+	const next = new TestRequest(cluster);
+	await bed.settle();
+	expect(next.status).toBe(200);
 });
