@@ -89,6 +89,8 @@ export interface RunningProxy {
 	retire(deadlineMs: number): Promise<void>;
 	/** Ports are free at once, connections go on (`/drain_listeners`). */
 	drainListeners(): void;
+	/** Access logs go on in new files of the same names (SIGUSR1, `/reopen_logs`). */
+	reopenLogs(): void;
 	/** Closes everything. Idempotent. */
 	stop(): Promise<void>;
 }
@@ -138,7 +140,7 @@ class ComposedProxy implements RunningProxy {
 			() => clock.wallMs(),
 			new SecretMetrics(registry),
 		);
-		this.logFiles = new LogFiles(clock);
+		this.logFiles = new LogFiles(clock, registry);
 		for (const secret of bootstrap.staticResources?.secrets ?? []) this.secrets.addStatic(secret);
 		const ads = compileAdsConfig(bootstrap, this.secrets);
 		if (ads !== null) {
@@ -249,6 +251,10 @@ class ComposedProxy implements RunningProxy {
 		await ended;
 	}
 
+	reopenLogs(): void {
+		this.logFiles.reopen();
+	}
+
 	drainListeners(): void {
 		this.listeners.stopListening();
 	}
@@ -261,7 +267,7 @@ class ComposedProxy implements RunningProxy {
 		this.clusters.close();
 		this.secrets.close();
 		for (const file of this.files) file.close();
-		this.logFiles.close();
+		await this.logFiles.close();
 		await this.ads?.close();
 	}
 

@@ -44,6 +44,8 @@ export interface SidecarOptions {
 }
 
 export interface Sidecar {
+	/** Access logs go on in new files of the same names. */
+	reopenLogs(): void;
 	/** Its listeners are up. */
 	readonly ready: Promise<void>;
 	/** Leaves the mesh and lets requests to its program end; what the program calls goes on. */
@@ -122,6 +124,10 @@ class ComposedSidecar implements Sidecar {
 		this.reports = mesh === null ? null : mesh.startReports(options, mesh.agent, registry);
 	}
 
+	reopenLogs(): void {
+		this.proxy.reopenLogs();
+	}
+
 	async leave(deadlineMs: number): Promise<void> {
 		this.draining = true;
 		await this.proxy.ads?.close();
@@ -177,6 +183,7 @@ class ComposedSidecar implements Sidecar {
 				healthCheckOk: () => {
 					this.healthCheckFailed = false;
 				},
+				reopenLogs: () => proxy.reopenLogs(),
 				quit: onQuit,
 			},
 			state: () => this.serverState(),

@@ -59,7 +59,7 @@ Examples:
 A second process takes the listening sockets of a running one over with --replace PID, or with Envoy's
 --base-id and --restart-epoch: no connection is refused or reset, the old one ends as its connections end.
 At SIGTERM or Ctrl-C it takes no new work, lets what is under way end (--drain-time-s), and exits 0;
-at the second one it ends at once.`;
+at the second one it ends at once. At SIGUSR1 access logs go on in new files of the same names.`;
 
 export function register(program: Command): void {
 	program
@@ -175,6 +175,8 @@ async function serve(flags: Flags): Promise<number> {
 		ending.asked.then(() => null),
 	]);
 	if (sidecar === null) return (await ending.asked).exitCode;
+	const running = sidecar;
+	process.on('SIGUSR1', () => running.reopenLogs());
 	void sidecar.ready.then(() => {
 		releaseStartupMemory(network.clock);
 		isReady = true;

@@ -8,6 +8,7 @@ const VERSION = 'there is only V3';
 
 /** By full name: message, dot, field. */
 export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
+	'envoy.config.accesslog.v3.RuntimeFilter.runtime_key': RUNTIME,
 	'envoy.config.bootstrap.v3.Admin.ignore_global_conn_limit':
 		'the admin interface is outside all connection limits: as with true',
 	'envoy.config.bootstrap.v3.Admin.profile_path': 'the admin interface makes no profiles',
@@ -38,6 +39,7 @@ export const FIELDS_WITHOUT_EFFECT: Readonly<Record<string, string>> = {
 	'envoy.config.core.v3.RuntimeDouble.runtime_key': RUNTIME,
 	'envoy.config.core.v3.RuntimeFeatureFlag.runtime_key': RUNTIME,
 	'envoy.config.core.v3.RuntimeFractionalPercent.runtime_key': RUNTIME,
+	'envoy.config.core.v3.RuntimeUInt32.runtime_key': RUNTIME,
 	'envoy.config.core.v3.SocketAddress.ipv4_compat': 'a listener on [::] takes IPv4 too: as with true',
 	'envoy.config.core.v3.SubstitutionFormatString.json_format_options': 'properties are always sorted: as with true',
 	'envoy.config.endpoint.v3.LocalityLbEndpoints.proximity': 'Envoy does not read it either',

@@ -53,27 +53,27 @@ export const ResponseFlag = {
 	downstreamRemoteReset: 1 << 19,
 } as const;
 
-const FLAG_NAMES: readonly (readonly [number, string])[] = [
-	[ResponseFlag.noHealthyUpstream, 'UH'],
-	[ResponseFlag.upstreamConnectionFailure, 'UF'],
-	[ResponseFlag.upstreamOverflow, 'UO'],
-	[ResponseFlag.noRouteFound, 'NR'],
-	[ResponseFlag.upstreamRetryLimitExceeded, 'URX'],
-	[ResponseFlag.noClusterFound, 'NC'],
-	[ResponseFlag.durationTimeout, 'DT'],
-	[ResponseFlag.downstreamConnectionTermination, 'DC'],
-	[ResponseFlag.downstreamRemoteReset, 'DR'],
-	[ResponseFlag.upstreamRequestTimeout, 'UT'],
-	[ResponseFlag.localReset, 'LR'],
-	[ResponseFlag.upstreamRemoteReset, 'UR'],
-	[ResponseFlag.upstreamConnectionTermination, 'UC'],
-	[ResponseFlag.delayInjected, 'DI'],
-	[ResponseFlag.faultInjected, 'FI'],
-	[ResponseFlag.rateLimited, 'RL'],
-	[ResponseFlag.unauthorized, 'UAEX'],
-	[ResponseFlag.streamIdleTimeout, 'SI'],
-	[ResponseFlag.downstreamProtocolError, 'DPE'],
-	[ResponseFlag.upstreamProtocolError, 'UPE'],
+const FLAG_NAMES: readonly (readonly [number, string, string])[] = [
+	[ResponseFlag.noHealthyUpstream, 'UH', 'NoHealthyUpstream'],
+	[ResponseFlag.upstreamConnectionFailure, 'UF', 'UpstreamConnectionFailure'],
+	[ResponseFlag.upstreamOverflow, 'UO', 'UpstreamOverflow'],
+	[ResponseFlag.noRouteFound, 'NR', 'NoRouteFound'],
+	[ResponseFlag.upstreamRetryLimitExceeded, 'URX', 'UpstreamRetryLimitExceeded'],
+	[ResponseFlag.noClusterFound, 'NC', 'NoClusterFound'],
+	[ResponseFlag.durationTimeout, 'DT', 'DurationTimeout'],
+	[ResponseFlag.downstreamConnectionTermination, 'DC', 'DownstreamConnectionTermination'],
+	[ResponseFlag.downstreamRemoteReset, 'DR', 'DownstreamRemoteReset'],
+	[ResponseFlag.upstreamRequestTimeout, 'UT', 'UpstreamRequestTimeout'],
+	[ResponseFlag.localReset, 'LR', 'LocalReset'],
+	[ResponseFlag.upstreamRemoteReset, 'UR', 'UpstreamRemoteReset'],
+	[ResponseFlag.upstreamConnectionTermination, 'UC', 'UpstreamConnectionTermination'],
+	[ResponseFlag.delayInjected, 'DI', 'DelayInjected'],
+	[ResponseFlag.faultInjected, 'FI', 'FaultInjected'],
+	[ResponseFlag.rateLimited, 'RL', 'RateLimited'],
+	[ResponseFlag.unauthorized, 'UAEX', 'UnauthorizedExternalService'],
+	[ResponseFlag.streamIdleTimeout, 'SI', 'StreamIdleTimeout'],
+	[ResponseFlag.downstreamProtocolError, 'DPE', 'DownstreamProtocolError'],
+	[ResponseFlag.upstreamProtocolError, 'UPE', 'UpstreamProtocolError'],
 ];
 
 /** `UF,URX`; `-` when there is none. The `response_flags` label of Istio's metrics. */
@@ -82,6 +82,26 @@ export function formatResponseFlags(flags: number): string {
 	let text = '';
 	for (const [flag, name] of FLAG_NAMES) if ((flags & flag) !== 0) text += text === '' ? name : `,${name}`;
 	return text;
+}
+
+/** The bit of a flag's short name (`UF`); null: there is none of that name. */
+export function responseFlagOf(name: string): number | null {
+	return FLAG_NAMES.find(([, short]) => short === name)?.[0] ?? null;
+}
+
+/** Envoy's `AccessLogType`, those that there are here. */
+export const LogType = {
+	notSet: 0,
+	tcpConnectionEnd: 3,
+	downstreamStart: 4,
+	downstreamPeriodic: 5,
+	downstreamEnd: 6,
+} as const;
+
+/** `UpstreamConnectionFailure,…`, Envoy's `%RESPONSE_FLAGS_LONG%`; `-` when there is none. */
+export function formatLongResponseFlags(flags: number): string {
+	const names = FLAG_NAMES.filter(([flag]) => (flags & flag) !== 0).map(([, , long]) => long);
+	return names.length === 0 ? '-' : names.join(',');
 }
 
 export class StreamInfo {
@@ -137,6 +157,10 @@ export class StreamInfo {
 	originalDestination: IpAddress | null = null;
 	/** Why this proxy ended the connection, Envoy's `%CONNECTION_TERMINATION_DETAILS%`; empty: it did not. */
 	connectionTerminationDetails = '';
+	/** What the proxy itself answers, while the format of its answer is asked; empty at all other times. */
+	localReplyBody = '';
+	/** What an access log is written for, of `LogType`. */
+	logType: number = LogType.notSet;
 	/** SNI or name of the requested server, where known. */
 	requestedServerName = '';
 

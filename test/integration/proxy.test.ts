@@ -285,7 +285,7 @@ describe('HTTP', () => {
 		);
 		await rawRequest(running.port, { path: '/logged' });
 		await running.proxy.stop();
-		expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ code: 200, path: '/logged', flags: null, up: 'a' });
+		expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual({ code: 200, path: '/logged', flags: '-', up: 'a' });
 		const text = renderPrometheusText(running.registry);
 		expect(text).toContain('envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix="test"} 1');
 		expect(text).toContain(

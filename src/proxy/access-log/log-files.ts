@@ -1,17 +1,26 @@
 // Files (and standard streams) that access logs write to: one open file per path, whole lines,
-// gathered for a moment and written with one call.
+// gathered for a moment and written in one piece. Nothing here waits: files are written by a thread
+// of the runtime, pipes and terminals without blocking; what cannot be written is bounded, and
+// beyond that lines are dropped and counted.
+//
+//   lines ─▶ buffered ──a second, or 64 KiB──▶ in flight (one at a time) ──written──▶ next
+//                                                 │ EAGAIN: again after a second
 
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { close, constants, fstatSync, openSync, write, writeSync } from 'node:fs';
 import type { Clock, Timer } from '../../std/clock.ts';
 import { ConfigError, errorMessage } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
+import type { Counter, MetricRegistry } from '../../telemetry/registry.ts';
 
 const log = new Logger('access-log');
 /** Envoy `--file-flush-interval-msec` is 10000; a second is easier to live with. */
 const FLUSH_INTERVAL_MS = 1000;
 const FLUSH_BYTES = 64 * 1024;
-/** Lines that cannot be written (disk full, reader gone) are dropped beyond this. */
+/** Lines that cannot be written yet (disk or reader too slow) are dropped beyond this. */
 const BUFFER_BYTES_MAX = 1024 * 1024;
+/** What is left when the process ends may take this long. */
+const CLOSE_LIMIT_MS = 1000;
+const MODE = 0o644;
 
 export interface LogSink {
 	/** A whole line with its end. */
@@ -20,48 +29,135 @@ export interface LogSink {
 
 class OpenFile implements LogSink {
 	private buffered = '';
+	private inFlight: Buffer | null = null;
 	private readonly timer: Timer;
 	private failed = false;
+	/** Not to be closed by us: a standard stream. */
+	private readonly borrowed: boolean;
+	/** Pipes, sockets and terminals: written at once or not at all, by this thread. */
+	private direct: boolean;
+	private closed = false;
+	private readonly idle: (() => void)[] = [];
 
 	constructor(
-		private readonly descriptor: number,
+		private descriptor: number,
 		readonly path: string,
 		clock: Clock,
+		private readonly dropped: Counter,
 	) {
+		this.borrowed = descriptor <= 2;
+		this.direct = !isRegularFile(descriptor);
 		this.timer = clock.after(FLUSH_INTERVAL_MS, () => this.flush());
 		this.timer.cancel();
 	}
 
 	write(line: string): void {
-		if (this.buffered.length + line.length > BUFFER_BYTES_MAX) return;
-		if (this.buffered === '') this.timer.restart(FLUSH_INTERVAL_MS);
+		if (this.closed) return;
+		if (this.buffered.length + line.length > BUFFER_BYTES_MAX) {
+			this.dropped.inc();
+			return;
+		}
+		if (this.buffered === '' && this.inFlight === null) this.timer.restart(FLUSH_INTERVAL_MS);
 		this.buffered += line;
-		if (this.buffered.length >= FLUSH_BYTES) this.flush();
+		if (this.buffered.length >= FLUSH_BYTES && this.inFlight === null) this.flush();
 	}
 
 	flush(): void {
-		if (this.buffered === '') return;
-		try {
-			writeAll(this.descriptor, Buffer.from(this.buffered));
-			this.failed = false;
-		} catch (error) {
-			if (!this.failed) log.error('an access log cannot be written', { path: this.path, error: errorMessage(error) });
-			this.failed = true;
-		}
-		this.buffered = '';
+		if (this.inFlight === null) {
+			if (this.buffered === '') return;
+			this.inFlight = Buffer.from(this.buffered);
+			this.buffered = '';
+		} else if (!this.direct) return;
+		if (this.direct) this.writeDirectly();
+		else this.writeApart();
+	}
+
+	/** Resolves when nothing is left, or after the limit. */
+	drained(clock: Clock): Promise<void> {
+		this.flush();
+		if (this.inFlight === null) return Promise.resolve();
+		return new Promise((resolve) => {
+			this.idle.push(resolve);
+			clock.after(CLOSE_LIMIT_MS, resolve);
+		});
+	}
+
+	/** What is written from now on goes to the file that has its name now. */
+	reopen(descriptor: number): void {
+		const before = this.descriptor;
+		const closes = !this.borrowed;
+		this.descriptor = descriptor;
+		this.direct = !isRegularFile(descriptor);
+		// What is being written has the old one in its hands.
+		if (closes && this.inFlight === null) close(before, () => {});
+		else if (closes) this.idle.push(() => close(before, () => {}));
+	}
+
+	get isStandard(): boolean {
+		return this.borrowed;
 	}
 
 	close(): void {
-		this.flush();
+		this.closed = true;
 		this.timer.cancel();
-		if (this.descriptor > 2) closeSync(this.descriptor);
+		if (!this.borrowed) close(this.descriptor, () => {});
+	}
+
+	private writeDirectly(): void {
+		const bytes = this.inFlight!;
+		let at = 0;
+		try {
+			while (at < bytes.length) at += writeSync(this.descriptor, bytes, at);
+			this.written(null);
+		} catch (error) {
+			if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') {
+				this.written(error);
+				return;
+			}
+			this.inFlight = bytes.subarray(at);
+			this.timer.restart(FLUSH_INTERVAL_MS);
+		}
+	}
+
+	private writeApart(): void {
+		const bytes = this.inFlight!;
+		write(this.descriptor, bytes, 0, bytes.length, null, (error, count) => {
+			if (error !== null || count >= bytes.length) {
+				this.written(error);
+				return;
+			}
+			this.inFlight = bytes.subarray(count);
+			this.writeApart();
+		});
+	}
+
+	private written(error: unknown): void {
+		this.inFlight = null;
+		if (error !== null && !this.failed) {
+			log.error('an access log cannot be written', { path: this.path, error: errorMessage(error) });
+		}
+		if (error !== null) this.dropped.inc();
+		this.failed = error !== null;
+		const waiting = this.buffered.length > 0;
+		if (waiting && (this.buffered.length >= FLUSH_BYTES || this.idle.length > 0) && error === null) this.flush();
+		else if (waiting) this.timer.restart(FLUSH_INTERVAL_MS);
+		if (this.inFlight !== null) return;
+		for (const wake of this.idle.splice(0)) wake();
 	}
 }
 
 export class LogFiles {
 	private readonly open = new Map<string, OpenFile>();
+	private readonly dropped: Counter;
 
-	constructor(private readonly clock: Clock) {}
+	constructor(
+		private readonly clock: Clock,
+		registry: MetricRegistry,
+	) {
+		this.dropped = registry
+			.counter('weft_access_log_dropped_total', 'Access log lines, or writes, that were dropped: the file is too slow')
+			.with();
+	}
 
 	/** @throws ConfigError when it cannot be opened for appending */
 	file(path: string, object: string, field: string): LogSink {
@@ -71,12 +167,12 @@ export class LogFiles {
 		if (found !== undefined) return found;
 		let descriptor: number;
 		try {
-			descriptor = openSync(path, 'a', 0o644);
+			descriptor = openForAppending(path);
 		} catch (error) {
 			const expected = `a file that can be opened for appending (${errorMessage(error)})`;
 			throw new ConfigError({ object, field, found: path, expected });
 		}
-		const file = new OpenFile(descriptor, path, this.clock);
+		const file = new OpenFile(descriptor, path, this.clock, this.dropped);
 		this.open.set(path, file);
 		return file;
 	}
@@ -84,7 +180,7 @@ export class LogFiles {
 	standard(descriptor: 1 | 2, path = descriptor === 1 ? '/dev/stdout' : '/dev/stderr'): LogSink {
 		let found = this.open.get(path);
 		if (found === undefined) {
-			found = new OpenFile(descriptor, path, this.clock);
+			found = new OpenFile(ownStandard(descriptor), path, this.clock, this.dropped);
 			this.open.set(path, found);
 		}
 		return found;
@@ -94,13 +190,51 @@ export class LogFiles {
 		for (const file of this.open.values()) file.flush();
 	}
 
-	close(): void {
-		for (const file of this.open.values()) file.close();
+	/** For whoever has moved the files away: what follows goes to new ones of the same names. */
+	reopen(): void {
+		for (const file of this.open.values()) {
+			if (file.isStandard || file.path === '/dev/stdout' || file.path === '/dev/stderr') continue;
+			file.flush();
+			try {
+				file.reopen(openForAppending(file.path));
+			} catch (error) {
+				log.error('an access log cannot be opened again; the old file is kept', {
+					path: file.path,
+					error: errorMessage(error),
+				});
+			}
+		}
+	}
+
+	/** Writes what is left; files that do not take it hold nobody up. */
+	async close(): Promise<void> {
+		const files = [...this.open.values()];
 		this.open.clear();
+		await Promise.all(files.map((file) => file.drained(this.clock)));
+		for (const file of files) file.close();
 	}
 }
 
-function writeAll(descriptor: number, bytes: Buffer): void {
-	let written = 0;
-	while (written < bytes.byteLength) written += writeSync(descriptor, bytes, written);
+/** A FIFO without a reader is an error rather than a wait. */
+function openForAppending(path: string): number {
+	const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY } = constants;
+	return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK, MODE);
+}
+
+/** The stream through a description of our own, so that not to block is a matter of ours alone. */
+function ownStandard(descriptor: 1 | 2): number {
+	try {
+		return openSync(`/proc/self/fd/${descriptor}`, constants.O_WRONLY | constants.O_APPEND | constants.O_NONBLOCK);
+	} catch {
+		// A socket, or no /proc.
+		return descriptor;
+	}
+}
+
+function isRegularFile(descriptor: number): boolean {
+	try {
+		return fstatSync(descriptor).isFile();
+	} catch {
+		return false;
+	}
 }

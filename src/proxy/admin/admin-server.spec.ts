@@ -59,6 +59,7 @@ function setUp() {
 			drainListeners: (options) => void calls.push(`drain ${JSON.stringify(options)}`),
 			healthCheckFail: () => void calls.push('fail'),
 			healthCheckOk: () => void calls.push('ok'),
+			reopenLogs: () => void calls.push('reopenLogs'),
 			quit: () => void calls.push('quit'),
 		},
 		state: () => now,

@@ -70,6 +70,14 @@ const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
 		},
 	},
 	'/logging': { method: 'POST', help: 'shows the log level, or sets it: ?level=LEVEL', handle: logging },
+	'/reopen_logs': {
+		method: 'POST',
+		help: 'access logs go on in new files of the same names, as at SIGUSR1',
+		handle: (state) => {
+			state.actions.reopenLogs();
+			return text('OK\n');
+		},
+	},
 	'/quitquitquit': {
 		method: 'POST',
 		help: 'ends the process',

@@ -41,6 +41,8 @@ export interface AdminActions {
 	/** The health check filter answers 503, `/ready` too, until `healthCheckOk`. */
 	healthCheckFail(): void;
 	healthCheckOk(): void;
+	/** Access logs go on in new files of the same names. */
+	reopenLogs(): void;
 	/** Ends the process in order. */
 	quit(): void;
 }

@@ -6,11 +6,18 @@ import { GRPC_STATUS_NAMES, GrpcStatus, grpcStatusOfHttp, parseGrpcStatus } from
 import { getHeader } from '../../http/headers.ts';
 import { type Address, formatAddress } from '../../net/network.ts';
 import { isGrpc } from '../route/route-match.ts';
-import { formatResponseFlags, type StreamInfo } from '../stream-info.ts';
+import { formatLongResponseFlags, formatResponseFlags, type StreamInfo } from '../stream-info.ts';
+import {
+	durationOperator,
+	metadataOperator,
+	pathOperator,
+	queryParameter,
+	type Structured,
+} from './argument-operators.ts';
 import { peerFingerprint, peerIssuer, peerNames, peerValidity } from './peer-details.ts';
 
 /** Null: no value. */
-export type OperatorValue = string | number | null;
+export type OperatorValue = string | number | Structured | null;
 type Operator = (info: StreamInfo) => OperatorValue;
 
 /** Null when there is no such command, or its argument is wrong. */
@@ -25,7 +32,21 @@ export function compileOperator(command: string, argument: string | null): Opera
 		case 'GRPC_STATUS':
 			return grpcStatusOperator(argument);
 		case 'START_TIME':
-			return argument === null || argument === '' ? startTime : startTimeFormat(argument);
+			return argument === null || argument === '' ? startTime : timeFormat(argument, (info) => info.startWallMs);
+		case 'EMIT_TIME':
+			return argument === null || argument === ''
+				? () => new Date().toISOString()
+				: timeFormat(argument, () => Date.now());
+		case 'QUERY_PARAM':
+			return queryParameter(argument);
+		case 'PATH':
+			return pathOperator(argument, (info) => requestHeader(info, 'x-envoy-original-path'));
+		case 'UPSTREAM_METADATA':
+			return metadataOperator(argument, (info) => info.host?.metadata ?? null);
+		case 'CLUSTER_METADATA':
+			return metadataOperator(argument, (info) => info.cluster?.metadata ?? null);
+		case 'COMMON_DURATION':
+			return durationOperator(argument);
 		case 'ENVIRONMENT': {
 			if (argument === null) return null;
 			const value = process.env[argument] ?? null;
@@ -38,15 +59,47 @@ export function compileOperator(command: string, argument: string | null): Opera
 
 /** Every command, for the documentation. */
 export function operatorNames(): string[] {
-	return [...Object.keys(OPERATORS), 'REQ', 'RESP', 'TRAILER', 'GRPC_STATUS', 'START_TIME', 'ENVIRONMENT'].sort();
+	return [...Object.keys(OPERATORS), ...WITH_ARGUMENT].sort();
 }
 
+const WITH_ARGUMENT = `REQ RESP TRAILER GRPC_STATUS START_TIME EMIT_TIME ENVIRONMENT QUERY_PARAM PATH
+UPSTREAM_METADATA CLUSTER_METADATA COMMON_DURATION`.split(/\s+/);
+
 const HOSTNAME = hostname();
+/** Of Envoy's `AccessLogType`, by `StreamInfo.logType`. */
+const LOG_TYPES = [
+	'NotSet',
+	'TcpUpstreamConnected',
+	'TcpPeriodic',
+	'TcpConnectionEnd',
+	'DownstreamStart',
+	'DownstreamPeriodic',
+	'DownstreamEnd',
+];
 
 const OPERATORS: Readonly<Record<string, Operator>> = {
 	RESPONSE_CODE: (info) => info.status,
 	RESPONSE_CODE_DETAILS: (info) => textOrNull(info.responseCodeDetails),
-	RESPONSE_FLAGS: (info) => (info.responseFlags === 0 ? null : formatResponseFlags(info.responseFlags)),
+	RESPONSE_FLAGS: (info) => formatResponseFlags(info.responseFlags),
+	RESPONSE_FLAGS_LONG: (info) => formatLongResponseFlags(info.responseFlags),
+	// Only the formats of local replies are told.
+	LOCAL_REPLY_BODY: (info) => info.localReplyBody,
+	ACCESS_LOG_TYPE: (info) => LOG_TYPES[info.logType] ?? null,
+	STREAM_ID: (info) => requestHeader(info, 'x-request-id'),
+	UNIQUE_ID: () => crypto.randomUUID(),
+	REQUEST_HEADERS_BYTES: requestHeadersBytes,
+	RESPONSE_HEADERS_BYTES: (info) =>
+		info.responseHead === null ? 0 : ':status'.length + 3 + listBytes(info.responseHead.headers),
+	RESPONSE_TRAILERS_BYTES: (info) => (info.responseTrailers === null ? 0 : listBytes(info.responseTrailers)),
+	UPSTREAM_HOST_NAME: (info) =>
+		info.host === null ? null : info.host.hostname === '' ? info.host.addressText : info.host.hostname,
+	UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT: (info) => (info.host === null ? null : hostOf(info.host.address)),
+	UPSTREAM_REMOTE_PORT: (info) => (info.host === null ? null : portOf(info.host.address)),
+	DOWNSTREAM_REMOTE_PORT: (info) =>
+		info.clientAddress === '' || info.clientAddress === hostOf(info.connection.remote)
+			? portOf(info.connection.remote)
+			: 0,
+	DOWNSTREAM_DIRECT_REMOTE_PORT: (info) => portOf(info.connection.remote),
 	PROTOCOL: (info) => textOrNull(info.protocol),
 	DURATION: (info) => since(info, info.endMs),
 	REQUEST_DURATION: (info) => since(info, info.requestEndMs),
@@ -60,7 +113,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
 	UPSTREAM_CLUSTER: (info) => (info.cluster === null ? null : info.cluster.statName),
 	UPSTREAM_CLUSTER_RAW: (info) => (info.cluster === null ? null : info.cluster.name),
 	UPSTREAM_REQUEST_ATTEMPT_COUNT: (info) => info.attempts,
-	UPSTREAM_TRANSPORT_FAILURE_REASON: (info) => textOrNull(info.upstreamFailureReason),
+	UPSTREAM_TRANSPORT_FAILURE_REASON: (info) => textOrNull(info.upstreamFailureReason.replaceAll(' ', '_')),
 	UPSTREAM_TLS_VERSION: (info) => info.upstreamTls?.version ?? null,
 	UPSTREAM_TLS_CIPHER: (info) => info.upstreamTls?.cipher ?? null,
 	UPSTREAM_PEER_URI_SAN: (info) => joined(info.upstreamTls?.peerCertificate?.uriSans),
@@ -116,6 +169,15 @@ function headerOperator(command: 'REQ' | 'RESP' | 'TRAILER', argument: string): 
 				return getHeader(trailers, first) ?? (other === null ? null : (getHeader(trailers, other) ?? null));
 			};
 	}
+}
+
+/** What the response says, else what its HTTP status means, of whatever request. */
+export function grpcStatusOfAny(info: StreamInfo): number {
+	const { responseHead, responseTrailers } = info;
+	const said =
+		(responseTrailers === null ? undefined : getHeader(responseTrailers, 'grpc-status')) ??
+		(responseHead === null ? undefined : getHeader(responseHead.headers, 'grpc-status'));
+	return (said === undefined ? null : parseGrpcStatus(said)) ?? grpcStatusOfHttp(info.status);
 }
 
 /** Of a gRPC request: what the response says, else what its HTTP status means; null when there is none. */
@@ -202,6 +264,21 @@ function hostOf(address: Address): string {
 	return address.kind === 'ip' ? address.host : address.path;
 }
 
+function listBytes(list: readonly string[]): number {
+	let bytes = 0;
+	for (let i = 0; i < list.length; i++) bytes += list[i]!.length;
+	return bytes;
+}
+
+/** With what HTTP/1.1 has in its request line, as pseudo-headers. */
+function requestHeadersBytes(info: StreamInfo): number {
+	const head = info.requestHead;
+	if (head === null) return 0;
+	const pseudo = ':method:path:authority:scheme'.length;
+	const values = head.method.length + head.path.length + head.authority.length + head.scheme.length;
+	return pseudo + values + listBytes(head.headers);
+}
+
 function textOrNull(text: string): string | null {
 	return text === '' ? null : text;
 }
@@ -237,10 +314,10 @@ const STRFTIME: Readonly<Record<string, (date: Date) => string>> = {
 	'%': () => '%',
 };
 
-function startTimeFormat(format: string): Operator | null {
+function timeFormat(format: string, wallMs: (info: StreamInfo) => number): Operator | null {
 	for (const match of format.matchAll(/%(\df|.)/g)) if (STRFTIME[match[1]!] === undefined) return null;
 	return (info) => {
-		const date = new Date(info.startWallMs);
+		const date = new Date(wallMs(info));
 		return format.replace(/%(\df|.)/g, (_, code: string) => STRFTIME[code]!(date));
 	};
 }

@@ -64,15 +64,16 @@ export class Template {
 	}
 
 	/** For JSON logs: a lone operator keeps its type, and is null when it has no value. */
-	value(info: StreamInfo): OperatorValue {
+	value(info: StreamInfo, missing = '-'): OperatorValue {
 		const only = this.parts.length === 1 ? this.parts[0]! : null;
-		return only !== null && typeof only !== 'string' ? only(info) : this.render(info, '-');
+		return only !== null && typeof only !== 'string' ? only(info) : this.render(info, missing);
 	}
 }
 
 function truncated(operator: (info: StreamInfo) => OperatorValue, length: number) {
 	return (info: StreamInfo): OperatorValue => {
 		const value = operator(info);
-		return typeof value === 'string' ? value.slice(0, length) : value;
+		if (value === null || typeof value === 'number') return value;
+		return String(value).slice(0, length);
 	};
 }

@@ -152,7 +152,7 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 	attemptFailed(attempt: UpstreamAttempt, error: WeftError): void {
 		if (attempt !== this.attempt || this.over) return;
 		const failure = connectFailure(error);
-		this.exchange.upstreamFailureReason = error.message;
+		this.exchange.upstreamFailureReason = failure.detail || error.message;
 		this.failed(failure, false);
 	}
 

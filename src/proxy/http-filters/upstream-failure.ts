@@ -15,7 +15,12 @@ export interface UpstreamFailure {
 	readonly reason: string;
 	/** What the transport said; empty when nothing. */
 	readonly transport: string;
+	/** The same where only the log is told; empty: `transport` says all. */
+	readonly detail?: string;
 }
+
+/** In Envoy's words. */
+const REFUSED = 'delayed connect error: Connection refused';
 
 /** No stream could be had. */
 export function connectFailure(error: WeftError): UpstreamFailure {
@@ -29,6 +34,7 @@ export function connectFailure(error: WeftError): UpstreamFailure {
 		status: 503,
 		reason: timedOut ? 'connection timeout' : 'remote connection failure',
 		transport: timedOut || error.code === 'connect_refused' ? '' : transportText(error),
+		detail: error.code === 'connect_refused' ? REFUSED : '',
 	};
 }
 
@@ -61,7 +67,8 @@ export function failureText(failure: UpstreamFailure, retried: boolean): string 
 /** `%RESPONSE_CODE_DETAILS%`. */
 export function failureDetails(failure: UpstreamFailure): string {
 	const reason = failure.reason.replaceAll(' ', '_');
-	const transport = failure.transport === '' ? '' : `|${failure.transport.replaceAll(' ', '_')}`;
+	const said = failure.detail || failure.transport;
+	const transport = said === '' ? '' : `|${said.replaceAll(' ', '_')}`;
 	return `upstream_reset_before_response_started{${reason}${transport}}`;
 }
 

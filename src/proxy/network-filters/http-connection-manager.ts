@@ -22,6 +22,7 @@ import { HttpConnection, type SettingsSlot } from './http-connection.ts';
 import { HTTP_FIELDS } from './http-fields.ts';
 import type { ForwardClientCert, HttpSettings } from './http-settings.ts';
 import { HttpStats } from './http-stats.ts';
+import { LocalReplyMap } from './local-reply-config.ts';
 import type { ConnectionInfo, NetworkFilter, ServedConnection } from './network-filter.ts';
 import type { NetworkFilterContext } from './network-filter-context.ts';
 
@@ -159,7 +160,24 @@ function settingsOf(
 		routes,
 		filters: chain,
 		router,
-		accessLogs: compileAccessLogs(message.accessLog, context.logFiles, config.object, `${config.field}.access_log`),
+		accessLogs: compileAccessLogs(
+			message.accessLog,
+			context.logFiles,
+			context.random,
+			config.object,
+			`${config.field}.access_log`,
+		),
+		logsNewRequests: message.accessLogOptions?.flushAccessLogOnNewRequest ?? message.flushAccessLogOnNewRequest,
+		logIntervalMs: durationMs(message.accessLogOptions?.accessLogFlushInterval ?? message.accessLogFlushInterval) ?? 0,
+		localReplies:
+			message.localReplyConfig === undefined
+				? null
+				: LocalReplyMap.compile(
+						message.localReplyConfig,
+						context.random,
+						config.object,
+						`${config.field}.local_reply_config`,
+					),
 		stats: new HttpStats(context.registry, message.statPrefix),
 		overload: context.overload,
 		serverName: message.serverName === '' ? 'weft' : message.serverName,

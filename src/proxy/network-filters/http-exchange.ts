@@ -14,14 +14,16 @@ import type { Connection, IpAddress } from '../../net/network.ts';
 import type { Clock } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';
+import { writeAccessLogs } from '../access-log/access-log.ts';
 import { applyHeaderMutations } from '../format/header-mutations.ts';
 import { Exchange, PauseReason, type RequestSink } from '../http-filters/exchange.ts';
 import { HttpFilterChain } from '../http-filters/filter.ts';
 import type { Route } from '../route/route.ts';
-import { ResponseFlag } from '../stream-info.ts';
+import { LogType, ResponseFlag } from '../stream-info.ts';
 import { type BadHead, CODEC_ERROR } from './bad-request.ts';
 import type { HttpSettings } from './http-settings.ts';
-import { localReplyHead } from './local-reply.ts';
+import { type LocalReply, localReplyHead } from './local-reply.ts';
+import type { LocalReplyMap, MappedReply } from './local-reply-config.ts';
 import { appendVia, prepareRequest, REQUEST_OK } from './prepare-request.ts';
 import { streamDurationMs } from './stream-duration.ts';
 
@@ -72,6 +74,8 @@ export class HttpExchange extends Exchange implements RequestListener {
 	private filterDueMs = NEVER;
 	private filterCallback: (() => void) | null = null;
 	private requestDueMs = NEVER;
+	/** The next line about a request that is not over. */
+	private logDueMs = NEVER;
 	private durationDueMs = NEVER;
 
 	constructor(
@@ -112,6 +116,8 @@ export class HttpExchange extends Exchange implements RequestListener {
 		const table = settings.routes.table;
 		const route = table === null || head.method === 'CONNECT' ? null : table.route(head, this.random);
 		this.setRoute(route);
+		if (settings.logsNewRequests) this.logEarly(LogType.downstreamStart);
+		if (settings.logIntervalMs > 0) this.wakeForLog(this.lastMoveMs);
 		this.runRequestHead();
 	}
 
@@ -209,12 +215,18 @@ export class HttpExchange extends Exchange implements RequestListener {
 			return;
 		}
 		this.localReply = true;
-		this.responseFlags |= flags;
+		// No mapper of local replies sees that the client broke the protocol, as in Envoy.
+		this.responseFlags |= flags & ~ResponseFlag.downstreamProtocolError;
 		this.responseCodeDetails = details;
 		if ((flags & ResponseFlag.noRouteFound) !== 0) this.settings.stats.noRoute.inc();
 		if ((flags & ResponseFlag.noClusterFound) !== 0) this.settings.stats.noCluster.inc();
 		this.sink?.abandon();
-		const reply = localReplyHead(this.requestHead, this.cameAsGrpc, status, body, extraHeaders, grpcStatus);
+		const { localReplies } = this.settings;
+		const reply =
+			localReplies === null
+				? localReplyHead(this.requestHead, this.cameAsGrpc, status, body, extraHeaders, grpcStatus)
+				: this.mappedReply(localReplies, status, body, extraHeaders, grpcStatus);
+		this.responseFlags |= flags;
 		const mutations = this.route?.responseHeaders ?? null;
 		if (mutations !== null) applyHeaderMutations(mutations, reply.head.headers, this);
 		// Nobody waits for the rest of the request; HTTP/2 leaves the header out.
@@ -222,6 +234,32 @@ export class HttpExchange extends Exchange implements RequestListener {
 		const withBody = reply.body.byteLength > 0 && (this.requestHead as RequestHead | null)?.method !== 'HEAD';
 		this.sendResponseHead(reply.head, !withBody);
 		if (withBody) this.sendResponseData(reply.body, true);
+	}
+
+	private mappedReply(
+		map: LocalReplyMap,
+		status: number,
+		body: string,
+		extraHeaders: HeaderList | null,
+		grpcStatus: number | null,
+	): LocalReply {
+		const mapped: MappedReply = {
+			status,
+			body,
+			contentType: 'text/plain',
+			headers: extraHeaders === null ? [] : [...extraHeaders],
+		};
+		map.apply(this, mapped);
+		const said = mapped.status === status ? grpcStatus : null;
+		return localReplyHead(
+			this.requestHead,
+			this.cameAsGrpc,
+			mapped.status,
+			mapped.body,
+			mapped.headers,
+			said,
+			mapped.contentType,
+		);
 	}
 
 	resumeRequest(): void {
@@ -334,6 +372,10 @@ export class HttpExchange extends Exchange implements RequestListener {
 			this.filterCallback = null;
 			callback?.();
 			if (this.complete) return NEVER;
+		}
+		if (nowMs >= this.logDueMs) {
+			this.logEarly(LogType.downstreamPeriodic);
+			this.wakeForLog(nowMs);
 		}
 		if (nowMs >= this.requestDueMs) {
 			this.settings.stats.requestTimeouts.inc();
@@ -486,7 +528,17 @@ export class HttpExchange extends Exchange implements RequestListener {
 	private nextDueMs(): number {
 		const idleLimitMs = this.idleLimitMs();
 		const idleDueMs = idleLimitMs > 0 ? this.lastMoveMs + idleLimitMs : NEVER;
-		return Math.min(idleDueMs, this.requestDueMs, this.durationDueMs, this.filterDueMs);
+		return Math.min(idleDueMs, this.requestDueMs, this.durationDueMs, this.filterDueMs, this.logDueMs);
+	}
+
+	private logEarly(logType: number): void {
+		this.logType = logType;
+		writeAccessLogs(this.settings.accessLogs, this);
+	}
+
+	private wakeForLog(nowMs: number): void {
+		this.logDueMs = nowMs + this.settings.logIntervalMs;
+		this.home.wakeAt(this.logDueMs);
 	}
 
 	private echoRequestId(head: ResponseHead): void {
@@ -521,7 +573,7 @@ export class HttpExchange extends Exchange implements RequestListener {
 		const { settings } = this;
 		const hooks = this.filters.complete;
 		for (let i = 0; i < hooks.length; i++) hooks[i]!.onComplete(this);
-		const logs = settings.accessLogs;
-		for (let i = 0; i < logs.length; i++) logs[i]!.log(this);
+		this.logType = LogType.downstreamEnd;
+		writeAccessLogs(settings.accessLogs, this);
 	}
 }

@@ -1,9 +1,12 @@
 // The fields of the HTTP connection manager and its parts that weft reads, or that change nothing
 // for users; all others are refused.
 
+import { ACCESS_LOG_FILTER_FIELDS } from '../access-log/access-log-filter.ts';
 import type { SupportedFields } from '../field-check.ts';
+import { SUBSTITUTION_FIELDS } from '../format/substitution.ts';
 import { HTTP2_FIELDS } from '../http2-options.ts';
 import { ROUTE_FIELDS } from '../route/route-fields.ts';
+import { LOCAL_REPLY_FIELDS } from './local-reply-config.ts';
 
 const HCM = 'envoy.extensions.filters.network.http_connection_manager.v3';
 const CORE = 'envoy.config.core.v3';
@@ -29,6 +32,10 @@ export const HTTP_FIELDS: SupportedFields = {
 		'drain_timeout',
 		'delayed_close_timeout',
 		'access_log',
+		'local_reply_config',
+		'access_log_flush_interval',
+		'flush_access_log_on_new_request',
+		'access_log_options',
 		'use_remote_address',
 		'xff_num_trusted_hops',
 		'internal_address_config',
@@ -54,6 +61,10 @@ export const HTTP_FIELDS: SupportedFields = {
 	[`${HCM}.HttpConnectionManager.InternalAddressConfig`]: ['cidr_ranges'],
 	[`${HCM}.HttpConnectionManager.SetCurrentClientCertDetails`]: ['subject', 'cert', 'dns', 'uri'],
 	[`${HCM}.HttpConnectionManager.UpgradeConfig`]: ['upgrade_type', 'enabled'],
+	[`${HCM}.HttpConnectionManager.HcmAccessLogOptions`]: [
+		'access_log_flush_interval',
+		'flush_access_log_on_new_request',
+	],
 	[`${HCM}.Rds`]: ['config_source', 'route_config_name'],
 	[`${HCM}.HttpFilter`]: ['name', 'typed_config', 'is_optional', 'disabled'],
 	[`${CORE}.HttpProtocolOptions`]: [
@@ -81,5 +92,8 @@ export const HTTP_FIELDS: SupportedFields = {
 		'initial_fetch_timeout',
 		'resource_api_version',
 	],
-	'envoy.config.accesslog.v3.AccessLog': ['name', 'typed_config'],
+	'envoy.config.accesslog.v3.AccessLog': ['name', 'typed_config', 'filter'],
+	...ACCESS_LOG_FILTER_FIELDS,
+	...SUBSTITUTION_FIELDS,
+	...LOCAL_REPLY_FIELDS,
 };

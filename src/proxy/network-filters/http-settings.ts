@@ -7,6 +7,7 @@ import type { Http2Settings } from '../http2-options.ts';
 import type { OverloadState } from '../overload/overload-state.ts';
 import type { RouteSource } from '../route/route-source.ts';
 import type { HttpStats } from './http-stats.ts';
+import type { LocalReplyMap } from './local-reply-config.ts';
 
 export type ForwardClientCert = 'sanitize' | 'forward_only' | 'append_forward' | 'sanitize_set' | 'always_forward_only';
 
@@ -25,6 +26,12 @@ export interface HttpSettings {
 	readonly filters: HttpFilterChain;
 	readonly router: Router;
 	readonly accessLogs: readonly AccessLog[];
+	/** A line when a request begins, beside that at its end. */
+	readonly logsNewRequests: boolean;
+	/** A line so often about a request that is not over. 0: none. */
+	readonly logIntervalMs: number;
+	/** What becomes of answers of our own. Null: they stay as they are. */
+	readonly localReplies: LocalReplyMap | null;
 	readonly stats: HttpStats;
 	/** Read at each use. */
 	readonly overload: OverloadState;

@@ -23,16 +23,19 @@ export function localReplyHead(
 	extraHeaders: HeaderList | null,
 	/** Null: what `status` means to gRPC. */
 	grpcStatus: number | null,
+	contentType = 'text/plain',
 ): LocalReply {
 	if (request !== null && (cameAsGrpc ?? isGrpc(getHeader(request.headers, 'content-type')))) {
 		const headers = ['content-type', 'application/grpc', 'grpc-status', String(grpcStatus ?? grpcStatusOfHttp(status))];
-		if (body !== '') headers.push('grpc-message', encodeGrpcMessage(body));
+		// A line of JSON has an end, which is none of the message's.
+		const message = contentType === 'application/json' ? body.trimEnd() : body;
+		if (message !== '') headers.push('grpc-message', encodeGrpcMessage(message));
 		return { head: { status: 200, headers: withExtra(headers, extraHeaders) }, body: EMPTY };
 	}
 	const bytes = body === '' ? EMPTY : encoder.encode(body);
 	const headers: HeaderList = [];
 	if (status >= 200 && status !== 204 && status !== 304) headers.push('content-length', String(bytes.byteLength));
-	if (bytes.byteLength > 0) headers.push('content-type', 'text/plain');
+	if (bytes.byteLength > 0) headers.push('content-type', contentType);
 	return { head: { status, headers: withExtra(headers, extraHeaders) }, body: bytes };
 }
 

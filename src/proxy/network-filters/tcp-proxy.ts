@@ -7,6 +7,7 @@ import {
 } from '../../generated/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.ts';
 import type { Counter, Gauge } from '../../telemetry/registry.ts';
 import type { AccessLog } from '../access-log/access-log.ts';
+import { ACCESS_LOG_FILTER_FIELDS } from '../access-log/access-log-filter.ts';
 import { compileAccessLogs } from '../access-log/compile-access-log.ts';
 import { durationMs } from '../duration-ms.ts';
 import type { SupportedFields } from '../field-check.ts';
@@ -32,7 +33,8 @@ export const TCP_PROXY_FIELDS: SupportedFields = {
 	],
 	[`${TCP}.TcpProxy.WeightedCluster`]: ['clusters'],
 	[`${TCP}.TcpProxy.WeightedCluster.ClusterWeight`]: ['name', 'weight'],
-	'envoy.config.accesslog.v3.AccessLog': ['name', 'typed_config'],
+	'envoy.config.accesslog.v3.AccessLog': ['name', 'typed_config', 'filter'],
+	...ACCESS_LOG_FILTER_FIELDS,
 };
 
 const IDLE_TIMEOUT_MS_DEFAULT = 3_600_000;
@@ -118,7 +120,13 @@ function settingsOf(
 		durationMaxMs: durationMs(message.maxDownstreamConnectionDuration) ?? 0,
 		connectAttemptsMax: Math.max(1, message.maxConnectAttempts ?? 1),
 		earlyBytesMax: EARLY_BYTES_MAX,
-		accessLogs: compileAccessLogs(message.accessLog, context.logFiles, config.object, `${config.field}.access_log`),
+		accessLogs: compileAccessLogs(
+			message.accessLog,
+			context.logFiles,
+			context.random,
+			config.object,
+			`${config.field}.access_log`,
+		),
 		filters,
 		stats: {
 			connectionsTotal: counter('envoy_tcp_downstream_cx_total', 'Downstream connections proxied as TCP'),

@@ -8,7 +8,8 @@ import { type Connection, type ConnectionHandler, formatAddress } from '../../ne
 import type { Clock, Timer } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import { reportFault } from '../../std/fault.ts';
-import { ResponseFlag, StreamInfo } from '../stream-info.ts';
+import { writeAccessLogs } from '../access-log/access-log.ts';
+import { LogType, ResponseFlag, StreamInfo } from '../stream-info.ts';
 import type { Cluster, Host } from '../upstream.ts';
 import type { ConnectionInfo, ServedConnection } from './network-filter.ts';
 import type { NetworkFilterContext } from './network-filter-context.ts';
@@ -274,7 +275,8 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		this.settings.stats.connectionsActive.dec();
 		try {
 			for (const filter of this.settings.filters) filter.onComplete?.(this.info);
-			for (const accessLog of this.settings.accessLogs) accessLog.log(this.info);
+			this.info.logType = LogType.tcpConnectionEnd;
+			writeAccessLogs(this.settings.accessLogs, this.info);
 		} finally {
 			// Whatever they threw: the listener must not wait for a connection that is gone.
 			this.connectionInfo.onClosed();

@@ -1,0 +1,70 @@
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { constants, mkdtempSync, openSync, readFileSync, readSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { VirtualClock } from '../../std/clock.ts';
+import { MetricRegistry } from '../../telemetry/registry.ts';
+import { LogFiles } from './log-files.ts';
+
+describe('LogFiles', () => {
+	let directory: string;
+	let files: LogFiles;
+	let dropped: () => number;
+
+	beforeEach(() => {
+		directory = mkdtempSync(join(tmpdir(), 'weft-log-'));
+		const registry = new MetricRegistry();
+		files = new LogFiles(new VirtualClock(), registry);
+		dropped = () => registry.counter('weft_access_log_dropped_total', '').with().value;
+	});
+
+	afterEach(async () => {
+		await files.close();
+		rmSync(directory, { recursive: true, force: true });
+	});
+
+	test('one file for all who write to a path, with all lines at its end', async () => {
+		const path = join(directory, 'log');
+		files.file(path, 'o', 'f').write('one\n');
+		files.file(path, 'o', 'f').write('two\n');
+		await files.close();
+		expect(readFileSync(path, 'utf8')).toBe('one\ntwo\n');
+	});
+
+	test('a file that was moved away is begun anew, and what was said before is in the old one', async () => {
+		const path = join(directory, 'log');
+		const sink = files.file(path, 'o', 'f');
+		sink.write('old\n');
+		renameSync(path, `${path}.1`);
+		files.reopen();
+		sink.write('new\n');
+		await files.close();
+		expect(readFileSync(`${path}.1`, 'utf8')).toBe('old\n');
+		expect(readFileSync(path, 'utf8')).toBe('new\n');
+	});
+
+	test('a reader who stands still costs lines, counted, and no time', () => {
+		const path = join(directory, 'pipe');
+		Bun.spawnSync(['mkfifo', path]);
+		const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+		const sink = files.file(path, 'o', 'f');
+		const line = `${'x'.repeat(999)}\n`;
+		for (let i = 0; i < 3000; i++) sink.write(line);
+		expect(dropped()).toBeGreaterThan(1500);
+		let bytes = 0;
+		const buffer = Buffer.alloc(64 * 1024);
+		for (let round = 0; round < 100; round++) {
+			try {
+				bytes += readSync(reader, buffer);
+			} catch {
+				// Nothing is in it now.
+			}
+			files.flush();
+		}
+		expect(bytes).toBe((3000 - dropped()) * 1000);
+	});
+
+	test('a path that cannot be opened is an error of the configuration', () => {
+		expect(() => files.file(join(directory, 'none', 'log'), 'listener', 'path')).toThrow('opened for appending');
+	});
+});
