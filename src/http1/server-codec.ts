@@ -318,7 +318,13 @@ export class Http1ServerCodec implements ServerCodec, BodySink, ServerStreamOwne
 	private switchProtocols(stream: Http1ServerStream, head: ResponseHead, end: boolean): void {
 		assert(stream.awaitsSwitch, 'only an upgrade or CONNECT that is not answered yet can be switched');
 		const upgrade = head.status === 101 ? stream.request.head.upgrade : '';
-		const encoded = encodeResponseHead(withoutLength(head), 'none', upgrade === '' ? '' : 'upgrade', upgrade, '');
+		const encoded = encodeResponseHead(
+			withoutLength(head),
+			'none',
+			upgrade === '' ? '' : 'upgrade',
+			upgrade,
+			this.options.date?.() ?? '',
+		);
 		if (encoded instanceof Http1Error) {
 			this.failLocally(stream, encoded);
 			return;

@@ -25,6 +25,7 @@ import { KeptBody } from './kept-body.ts';
 import { RetryState } from './retry-state.ts';
 import { type AttemptOwner, UpstreamAttempt } from './upstream-attempt.ts';
 import { connectFailure, failureDetails, failureText, resetFailure, type UpstreamFailure } from './upstream-failure.ts';
+import { UpstreamTunnel } from './upstream-tunnel.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
 const NO_HOSTS: readonly Host[] = [];
@@ -257,7 +258,10 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 		this.attempt = attempt;
 		if (!this.requestDone) exchange.holdRequest(PauseReason.upstreamPending);
 		this.armPerTry(nowMs);
-		const pending = cluster.requestStream(host, attempt, attempt, exchange.protocol);
+		const pending =
+			this.action.endsConnect && exchange.requestHead.method === 'CONNECT'
+				? new UpstreamTunnel(cluster, host, attempt)
+				: cluster.requestStream(host, attempt, attempt, exchange.protocol);
 		// It may have become ready, or have failed, within the call.
 		if (!attempt.done && attempt.stream === null) attempt.pending = pending;
 	}
@@ -371,9 +375,9 @@ export class RouterRequest implements RequestSink, AttemptOwner {
 
 	private finalizeResponse(head: ResponseHead, nowMs: number): void {
 		const { exchange, route } = this;
-		if (this.addEnvoyHeaders) {
-			const since = exchange.requestEndMs === 0 ? exchange.upstreamStartMs : exchange.requestEndMs;
-			const ms = Math.max(0, Math.round(nowMs - since));
+		// Of a request that is answered before its end, or never ends, it would say nothing.
+		if (this.addEnvoyHeaders && exchange.requestEndMs !== 0) {
+			const ms = Math.max(0, Math.round(nowMs - exchange.requestEndMs));
 			setHeader(head.headers, 'x-envoy-upstream-service-time', String(ms));
 		}
 		if (route.virtualHost.includeAttemptCountInResponse) {

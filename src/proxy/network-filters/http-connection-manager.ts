@@ -143,15 +143,8 @@ function settingsOf(
 	const headerKib = message.maxRequestHeadersKb ?? HEADER_KIB_DEFAULT;
 	if (headerKib < 1 || headerKib > 8192) throw config.error('max_request_headers_kb', String(headerKib), '1 to 8192');
 	const upgrades = new Set<string>();
-	message.upgradeConfigs.forEach((upgrade, index) => {
+	message.upgradeConfigs.forEach((upgrade) => {
 		const type = upgrade.upgradeType.toLowerCase();
-		if (type === 'connect') {
-			throw config.error(
-				`upgrade_configs[${index}].upgrade_type`,
-				upgrade.upgradeType,
-				'a protocol other than CONNECT',
-			);
-		}
 		if (upgrade.enabled ?? true) upgrades.add(type);
 	});
 	return {

@@ -114,8 +114,12 @@ export class HttpExchange extends Exchange implements RequestListener {
 		}
 		if (!end && !this.meetExpectation(head)) return;
 		const table = settings.routes.table;
-		const route = table === null || head.method === 'CONNECT' ? null : table.route(head, this.random);
+		const route = table === null ? null : table.route(head, this.random);
 		this.setRoute(route);
+		if ((head.upgrade !== '' || (head.method === 'CONNECT' && route !== null)) && !mayUpgrade(head, route, settings)) {
+			this.sendLocalReply(403, '', 0, 'upgrade_failed');
+			return;
+		}
 		if (settings.logsNewRequests) this.logEarly(LogType.downstreamStart);
 		if (settings.logIntervalMs > 0) this.wakeForLog(this.lastMoveMs);
 		this.runRequestHead();
@@ -576,4 +580,11 @@ export class HttpExchange extends Exchange implements RequestListener {
 		this.logType = LogType.downstreamEnd;
 		writeAccessLogs(settings.accessLogs, this);
 	}
+}
+
+/** What the route says holds before what the connection manager says (Envoy `upgrade_configs` of both). */
+function mayUpgrade(head: RequestHead, route: Route | null, settings: HttpSettings): boolean {
+	const type = head.method === 'CONNECT' ? 'connect' : head.upgrade.toLowerCase();
+	const ofRoute = route?.action.kind === 'forward' ? route.action.upgrades?.get(type) : undefined;
+	return ofRoute ?? settings.upgrades.has(type);
 }

@@ -25,11 +25,7 @@ export const REQUEST_OK = null;
 /** Null: the request may go on. */
 export function prepareRequest(exchange: Exchange, settings: HttpSettings, localUriSan: string): RefusedRequest | null {
 	const head = exchange.requestHead;
-	if (head.upgrade !== '') {
-		const upgrade = head.upgrade.toLowerCase();
-		if (upgrade === 'h2c') head.upgrade = '';
-		else if (!settings.upgrades.has(upgrade)) return refused(403, 'upgrade_failed');
-	}
+	if (head.upgrade !== '' && head.upgrade.toLowerCase() === 'h2c') head.upgrade = '';
 	if (settings.underscores !== 'allow' && !underscoresAllowed(head.headers, settings.underscores === 'drop')) {
 		return { ...refused(400, 'http1.unexpected_underscore'), body: 'Bad Request' };
 	}

@@ -252,6 +252,7 @@ class Compiler {
 				action.upgradeConfigs.length === 0
 					? null
 					: new Map(action.upgradeConfigs.map((item) => [item.upgradeType.toLowerCase(), item.enabled ?? true])),
+			endsConnect: this.endsConnect(action, field),
 		};
 	}
 
@@ -271,6 +272,19 @@ class Compiler {
 		if (deprecatedOffsetMs === null) return null;
 		const at = `${field}.grpc_timeout_offset`;
 		throw this.error(at, `${deprecatedOffsetMs} ms`, 'a max_grpc_timeout beside it: without one it has no effect');
+	}
+
+	private endsConnect(action: RouteAction, field: string): boolean {
+		let ends = false;
+		action.upgradeConfigs.forEach((upgrade, index) => {
+			const at = `${field}.upgrade_configs[${index}]`;
+			if (upgrade.connectConfig === undefined) return;
+			if (upgrade.upgradeType.toLowerCase() !== 'connect') {
+				throw this.error(`${at}.connect_config`, undefined, 'to be absent but for upgrade_type CONNECT');
+			}
+			ends = upgrade.enabled ?? true;
+		});
+		return ends;
 	}
 
 	private directResponse(

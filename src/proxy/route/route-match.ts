@@ -21,6 +21,8 @@ export type PathTest = (path: string) => boolean;
 
 export interface RouteMatch {
 	readonly path: PathTest;
+	/** For CONNECT requests, which have no path, and for no others. */
+	readonly connect: boolean;
 	/** Characters of a path that the specifier matches, for prefix rewrites; null for patterns. */
 	readonly matchedLength: number | null;
 	/** The prefix or path itself, for the route table's summary. */
@@ -40,7 +42,7 @@ export function matchesRoute(
 	query: string,
 	random: Random,
 ): boolean {
-	if (!match.path(path)) return false;
+	if (match.connect !== (head.method === 'CONNECT') || !match.path(path)) return false;
 	if (match.headers.length > 0 && !matchesRequestHeaders(match.headers, head)) return false;
 	if (match.query.length > 0 && !matchesQuery(match.query, query)) return false;
 	if (match.grpc && !isGrpc(getHeader(head.headers, 'content-type'))) return false;
@@ -61,6 +63,7 @@ export function compileRouteMatch(config: RouteMatchConfig, object: string, fiel
 	const fraction = config.runtimeFraction?.defaultValue;
 	return {
 		path,
+		connect: config.pathSpecifier.case === 'connectMatcher',
 		matchedLength,
 		text,
 		headers: compileHeaderMatchers(config.headers, object, `${field}.headers`),
@@ -109,8 +112,14 @@ function compilePath(
 			const regex = compileRegex(specifier.value, object, `${field}.safe_regex`);
 			return { path: (value) => regex.testExact(value), matchedLength: null, text: specifier.value.regex };
 		}
+		case 'connectMatcher':
+			return { path: () => true, matchedLength: null, text: 'CONNECT' };
 		default:
-			throw new ConfigError({ object, field, expected: 'one of prefix, path, path_separated_prefix, safe_regex' });
+			throw new ConfigError({
+				object,
+				field,
+				expected: 'one of prefix, path, path_separated_prefix, safe_regex, connect_matcher',
+			});
 	}
 }
 

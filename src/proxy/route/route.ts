@@ -54,6 +54,8 @@ export interface ForwardAction {
 	readonly bufferLimitBytes: number | null;
 	/** Protocols that may be upgraded to on this route, overriding the connection manager. Null: not set. */
 	readonly upgrades: ReadonlyMap<string, boolean> | null;
+	/** A CONNECT request ends here, and its bytes go to the host as they are. False: it is passed on. */
+	readonly endsConnect: boolean;
 }
 
 /** How `grpc-timeout` bounds a request of this route. */
