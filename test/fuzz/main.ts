@@ -1,6 +1,7 @@
 // One fuzz target for as long as one likes; see `fuzz.ts`.
 
 import { bootstrapLoader } from './bootstrap-loader.ts';
+import { certificates } from './certificate.ts';
 import { chunkedDecoder } from './chunked-decoder.ts';
 import { clientHello } from './client-hello.ts';
 import { type FuzzTarget, fuzz, fuzzSeed } from './fuzz.ts';
@@ -19,6 +20,7 @@ const TARGETS: readonly FuzzTarget[] = [
 	pathNormaliser,
 	bootstrapLoader,
 	clientHello,
+	certificates,
 	listenerFilters,
 	grpcMessages,
 	hpack,

@@ -2,6 +2,7 @@
 
 import { test } from 'bun:test';
 import { bootstrapLoader } from './bootstrap-loader.ts';
+import { certificates } from './certificate.ts';
 import { chunkedDecoder } from './chunked-decoder.ts';
 import { clientHello } from './client-hello.ts';
 import { fuzz, fuzzDurationMs, fuzzSeed } from './fuzz.ts';
@@ -21,6 +22,7 @@ for (const target of [
 	pathNormaliser,
 	bootstrapLoader,
 	clientHello,
+	certificates,
 	listenerFilters,
 	grpcWebText,
 ]) {

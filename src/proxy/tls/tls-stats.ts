@@ -47,10 +47,9 @@ export class TlsStats {
 			counters[key] = family.with(name);
 		}
 		this.counters = counters as Counters;
-		this.ciphers = registry.counter(`envoy_${of}_ssl_ciphers`, 'TLS handshakes by cipher suite', [
-			'envoy_ssl_cipher',
-			label,
-		]);
+		// Envoy's labels are these two, not one.
+		const cipher = of === 'listener' ? 'envoy_ssl_cipher' : 'cipher_suite';
+		this.ciphers = registry.counter(`envoy_${of}_ssl_ciphers`, 'TLS handshakes by cipher suite', [cipher, label]);
 		this.versions = registry.counter(`envoy_${of}_ssl_versions`, 'TLS handshakes by version', [
 			'envoy_ssl_version',
 			label,
@@ -96,7 +95,7 @@ export class SecretMetrics {
 	private readonly refusals: Family<Counter>;
 
 	constructor(registry: MetricRegistry) {
-		const labels = ['envoy_secret_name'];
+		const labels = ['envoy_xds_resource_name'];
 		this.updates = registry.counter('envoy_sds_update_success', 'Secrets taken into use', labels);
 		this.refusals = registry.counter('envoy_sds_update_rejected', 'Secrets refused; the last good one stayed', labels);
 	}
