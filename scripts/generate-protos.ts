@@ -81,6 +81,16 @@ const ADDED_FIELDS = [
 		text: '\n    // HttpProtocolOptions.max_connection_duration of downstream connections.\n    HTTP_DOWNSTREAM_CONNECTION_MAX = 4;\n\n    // How long a stream may take to be flushed to a downstream client.\n    HTTP_DOWNSTREAM_STREAM_FLUSH = 5;\n',
 	},
 	{
+		file: 'envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto',
+		after: '  TcpAccessLogOptions access_log_options = 17;\n',
+		text: '\n  // The time before each connect attempt after the first; absent: none.\n  config.core.v3.BackoffStrategy backoff_options = 18;\n\n  // Adds up to so much of max_downstream_connection_duration, at random.\n  type.v3.Percent max_downstream_connection_duration_jitter_percentage = 20;\n',
+	},
+	{
+		file: 'envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto',
+		after: 'import "envoy/config/core/v3/base.proto";\n',
+		text: 'import "envoy/config/core/v3/backoff.proto";\nimport "envoy/type/v3/percent.proto";\n',
+	},
+	{
 		file: 'envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector.proto',
 		after: '  google.protobuf.BoolValue enable_ja3_fingerprinting = 1;\n',
 		text: '\n  google.protobuf.BoolValue enable_ja4_fingerprinting = 3;\n\n  // A ClientHello that cannot be read closes the connection.\n  bool close_connection_on_client_hello_parsing_errors = 4;\n\n  // Bytes; up to 16384, which is the default.\n  google.protobuf.UInt32Value max_client_hello_size = 5;\n',

@@ -92,6 +92,8 @@ export function responseFlagOf(name: string): number | null {
 /** Envoy's `AccessLogType`, those that there are here. */
 export const LogType = {
 	notSet: 0,
+	tcpUpstreamConnected: 1,
+	tcpPeriodic: 2,
 	tcpConnectionEnd: 3,
 	downstreamStart: 4,
 	downstreamPeriodic: 5,

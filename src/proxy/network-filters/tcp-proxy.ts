@@ -30,7 +30,13 @@ export const TCP_PROXY_FIELDS: SupportedFields = {
 		'access_log',
 		'max_connect_attempts',
 		'max_downstream_connection_duration',
+		'max_downstream_connection_duration_jitter_percentage',
+		'backoff_options',
+		'access_log_options',
 	],
+	[`${TCP}.TcpProxy.TcpAccessLogOptions`]: ['access_log_flush_interval', 'flush_access_log_on_connected'],
+	'envoy.config.core.v3.BackoffStrategy': ['base_interval', 'max_interval'],
+	'envoy.type.v3.Percent': ['value'],
 	[`${TCP}.TcpProxy.WeightedCluster`]: ['clusters'],
 	[`${TCP}.TcpProxy.WeightedCluster.ClusterWeight`]: ['name', 'weight'],
 	'envoy.config.accesslog.v3.AccessLog': ['name', 'typed_config', 'filter'],
@@ -38,6 +44,8 @@ export const TCP_PROXY_FIELDS: SupportedFields = {
 };
 
 const IDLE_TIMEOUT_MS_DEFAULT = 3_600_000;
+/** Of `base_interval`. */
+const BACKOFF_MAX_FACTOR_DEFAULT = 10;
 /** Bytes a client may send before the upstream connection is up. */
 const EARLY_BYTES_MAX = 1024 * 1024;
 
@@ -48,9 +56,18 @@ export interface TcpSettings {
 	readonly totalWeight: number;
 	/** 0: none. Default 3600000. */
 	readonly idleTimeoutMs: number;
+	/** 0: none. */
 	readonly durationMaxMs: number;
+	/** Up to so much of `durationMaxMs` is added to it, at random; 0 to 1. */
+	readonly durationJitter: number;
 	/** Default 1. */
 	readonly connectAttemptsMax: number;
+	/** Between connect attempts; null: none. */
+	readonly backoff: { readonly baseMs: number; readonly maxMs: number } | null;
+	/** An entry is written when the upstream is connected. */
+	readonly logsOnConnected: boolean;
+	/** An entry is written so often while the connection lasts; 0: never. */
+	readonly logIntervalMs: number;
 	readonly earlyBytesMax: number;
 	readonly accessLogs: readonly AccessLog[];
 	readonly filters: readonly TcpSessionFilter[];
@@ -118,7 +135,11 @@ function settingsOf(
 		totalWeight: clusters.reduce((sum, cluster) => sum + cluster.weight, 0),
 		idleTimeoutMs: durationMs(message.idleTimeout) ?? IDLE_TIMEOUT_MS_DEFAULT,
 		durationMaxMs: durationMs(message.maxDownstreamConnectionDuration) ?? 0,
-		connectAttemptsMax: Math.max(1, message.maxConnectAttempts ?? 1),
+		durationJitter: jitterOf(message, config),
+		connectAttemptsMax: connectAttempts(message, config),
+		backoff: backoffOf(message, config),
+		logsOnConnected: message.accessLogOptions?.flushAccessLogOnConnected ?? false,
+		logIntervalMs: logInterval(message, config),
 		earlyBytesMax: EARLY_BYTES_MAX,
 		accessLogs: compileAccessLogs(
 			message.accessLog,
@@ -140,6 +161,36 @@ function settingsOf(
 			faults: counter('weft_tcp_connection_faults_total', 'Connections closed by a fault of the proxy itself'),
 		},
 	};
+}
+
+function connectAttempts(message: TcpProxy, config: TypedConfig): number {
+	const attempts = message.maxConnectAttempts ?? 1;
+	if (attempts >= 1) return attempts;
+	throw config.error('max_connect_attempts', String(attempts), 'at least 1');
+}
+
+function backoffOf(message: TcpProxy, config: TypedConfig): TcpSettings['backoff'] {
+	const options = message.backoffOptions;
+	if (options === undefined) return null;
+	const baseMs = durationMs(options.baseInterval);
+	if (baseMs === null || baseMs < 1) throw config.error('backoff_options.base_interval', undefined, 'at least 1 ms');
+	const maxMs = durationMs(options.maxInterval) ?? baseMs * BACKOFF_MAX_FACTOR_DEFAULT;
+	if (maxMs >= baseMs) return { baseMs, maxMs };
+	throw config.error('backoff_options.max_interval', `${maxMs} ms`, `at least base_interval, ${baseMs} ms`);
+}
+
+function jitterOf(message: TcpProxy, config: TypedConfig): number {
+	const percent = message.maxDownstreamConnectionDurationJitterPercentage?.value ?? 0;
+	if (percent >= 0 && percent <= 100) return percent / 100;
+	const field = 'max_downstream_connection_duration_jitter_percentage';
+	throw config.error(field, String(percent), '0 to 100');
+}
+
+function logInterval(message: TcpProxy, config: TypedConfig): number {
+	const intervalMs = durationMs(message.accessLogOptions?.accessLogFlushInterval);
+	if (intervalMs === null) return 0;
+	if (intervalMs >= 1) return intervalMs;
+	throw config.error('access_log_options.access_log_flush_interval', `${intervalMs} ms`, 'at least 1 ms');
 }
 
 function clustersOf(message: TcpProxy, config: TypedConfig): TcpSettings['clusters'] {

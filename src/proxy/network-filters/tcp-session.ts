@@ -1,7 +1,8 @@
 // One proxied TCP connection: bytes both ways with backpressure, each direction closed by itself.
 //
 //   connecting ──connected──▶ open ──FIN of both, or an error──▶ closed
-//       │  failed: next host, up to max_connect_attempts             ▲
+//       │  failed: next host, after a backoff, up to                 ▲
+//       │  max_connect_attempts                                      │
 //       └────────────────────────────────────────────────────────────┘
 
 import { type Connection, type ConnectionHandler, formatAddress } from '../../net/network.ts';
@@ -31,6 +32,10 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	private wasReset = false;
 	private readonly tried: Host[] = [];
 	private timer: Timer | null = null;
+	private retryTimer: Timer | null = null;
+	private logTimer: Timer | null = null;
+	/** Chosen once, with its jitter; 0: none. */
+	private readonly durationMaxMs: number;
 	private lastMoveMs: number;
 
 	constructor(
@@ -46,6 +51,9 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		this.info.originalDestination = connectionInfo.originalDestination;
 		this.info.requestedServerName = connectionInfo.requestedServerName;
 		this.upstream = new UpstreamSide(this);
+		const { durationMaxMs, durationJitter } = settings;
+		const jitter = durationJitter === 0 ? 0 : durationJitter * context.random.next();
+		this.durationMaxMs = durationMaxMs * (1 + jitter);
 		connection.handler = this;
 		settings.stats.connectionsTotal.inc();
 		settings.stats.connectionsActive.inc();
@@ -108,6 +116,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		this.info.upstreamTls = connection.tls;
 		this.info.upstreamFirstByteMs = this.clock.nowMs();
 		for (const filter of this.settings.filters) filter.onUpstream?.(this.info);
+		if (this.settings.logsOnConnected) this.log(LogType.tcpUpstreamConnected);
 		let wantsMore = true;
 		for (const bytes of this.early) wantsMore = connection.write(bytes);
 		this.early = [];
@@ -141,7 +150,7 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 			this.info.upstreamFailureReason = error?.message ?? 'closed';
 			this.info.responseFlags |= ResponseFlag.upstreamConnectionFailure;
 			if (this.tried.length < this.settings.connectAttemptsMax) {
-				this.connect(this.info.cluster!);
+				this.retry();
 				return;
 			}
 			if (this.settings.connectAttemptsMax > 1) this.info.responseFlags |= ResponseFlag.upstreamRetryLimitExceeded;
@@ -214,6 +223,17 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		this.upstreamConnection = cluster.connectTcp(host, this.upstream);
 	}
 
+	private retry(): void {
+		const { backoff } = this.settings;
+		if (backoff === null) {
+			this.connect(this.info.cluster!);
+			return;
+		}
+		const boundMs = Math.min(backoff.maxMs, backoff.baseMs * 2 ** (this.tried.length - 1));
+		const delayMs = this.context.random.next() * boundMs;
+		this.retryTimer = this.clock.after(delayMs, () => this.guard(() => this.connect(this.info.cluster!)));
+	}
+
 	private chooseCluster(): string {
 		for (const filter of this.settings.filters) {
 			const chosen = filter.chooseCluster?.(this.info) ?? null;
@@ -239,13 +259,21 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	}
 
 	private armTimer(): void {
-		const { idleTimeoutMs, durationMaxMs } = this.settings;
+		const { logIntervalMs, idleTimeoutMs } = this.settings;
+		const { durationMaxMs } = this;
+		if (logIntervalMs > 0) {
+			this.logTimer = this.clock.after(logIntervalMs, () => {
+				this.logTimer?.restart(logIntervalMs);
+				this.guard(() => this.log(LogType.tcpPeriodic));
+			});
+		}
 		if (idleTimeoutMs <= 0 && durationMaxMs <= 0) return;
 		this.timer = this.clock.after(this.nextCheckMs(this.clock.nowMs()), () => this.guard(() => this.onTimer()));
 	}
 
 	private nextCheckMs(nowMs: number): number {
-		const { idleTimeoutMs, durationMaxMs } = this.settings;
+		const { idleTimeoutMs } = this.settings;
+		const { durationMaxMs } = this;
 		const idle = idleTimeoutMs > 0 ? this.lastMoveMs + idleTimeoutMs - nowMs : Number.POSITIVE_INFINITY;
 		const end = durationMaxMs > 0 ? this.info.startMs + durationMaxMs - nowMs : Number.POSITIVE_INFINITY;
 		return Math.min(2 ** 30, Math.max(0, Math.min(idle, end)));
@@ -254,7 +282,8 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 	private onTimer(): void {
 		if (this.over) return;
 		const nowMs = this.clock.nowMs();
-		const { idleTimeoutMs, durationMaxMs, stats } = this.settings;
+		const { idleTimeoutMs, stats } = this.settings;
+		const { durationMaxMs } = this;
 		const idle = idleTimeoutMs > 0 && nowMs >= this.lastMoveMs + idleTimeoutMs;
 		if (idle || (durationMaxMs > 0 && nowMs >= this.info.startMs + durationMaxMs)) {
 			if (idle) stats.idleTimeouts.inc();
@@ -271,16 +300,22 @@ export class TcpSession implements ConnectionHandler, ServedConnection {
 		this.over = true;
 		this.early = [];
 		this.timer?.cancel();
+		this.retryTimer?.cancel();
+		this.logTimer?.cancel();
 		this.info.endMs = this.clock.nowMs();
 		this.settings.stats.connectionsActive.dec();
 		try {
 			for (const filter of this.settings.filters) filter.onComplete?.(this.info);
-			this.info.logType = LogType.tcpConnectionEnd;
-			writeAccessLogs(this.settings.accessLogs, this.info);
+			this.log(LogType.tcpConnectionEnd);
 		} finally {
 			// Whatever they threw: the listener must not wait for a connection that is gone.
 			this.connectionInfo.onClosed();
 		}
+	}
+
+	private log(type: number): void {
+		this.info.logType = type;
+		writeAccessLogs(this.settings.accessLogs, this.info);
 	}
 }
 
