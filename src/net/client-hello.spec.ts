@@ -71,6 +71,17 @@ describe('what it is read from', () => {
 		expect(readClientHello(Buffer.from(text, 'latin1'))).toBe('not_tls');
 	});
 
+	test.each([
+		['empty', ''],
+		['longer than a host can have', `${'a.'.repeat(127)}aa`],
+		['with a NUL', 'shop.example\0.evil.test'],
+	])('a server name that is %s is none of TLS, as for BoringSSL', (_, serverName) => {
+		expect(readClientHello(testClientHello({ ...FULL, serverName }))).toBe('not_tls');
+		expect(readClientHello(testClientHello({ ...FULL, serverName: `${'a.'.repeat(127)}a` }))).toMatchObject({
+			alpn: FULL.alpn,
+		});
+	});
+
 	test('a length that points beyond its end is not TLS', () => {
 		const bad = Buffer.from(whole);
 		// Of the session identifier.

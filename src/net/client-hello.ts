@@ -26,6 +26,8 @@ const RECORD_BYTES_MAX = 16 * 1024;
 const MESSAGE_CLIENT_HELLO = 1;
 const MESSAGE_HEADER_BYTES = 4;
 
+const SERVER_NAME_BYTES_MAX = 255;
+
 const EXTENSION_SERVER_NAME = 0;
 const EXTENSION_SUPPORTED_GROUPS = 10;
 const EXTENSION_SIGNATURE_ALGORITHMS = 13;
@@ -123,15 +125,17 @@ function parse(hello: Cursor): ClientHello {
 	return { serverName, alpn, ecdsaCurves: !canEcdsa ? [] : isTls13 ? bySignature : byGroup };
 }
 
-/** RFC 6066 §3. */
+/**
+ * RFC 6066 §3: one name, of a host. Longer ones than a host can have are as little one as for BoringSSL: who
+ * chooses by the name looks it up label by label.
+ */
 function readServerName(body: Cursor): string {
 	const list = body.vector(body.u16());
-	while (!list.atEnd) {
-		const type = list.u8();
-		const name = list.vector(list.u16());
-		if (type === 0) return name.text().toLowerCase();
-	}
-	return '';
+	const type = list.u8();
+	const name = list.vector(list.u16()).text();
+	if (type !== 0 || !list.atEnd || !body.atEnd) throw new RangeError('server name');
+	if (name === '' || name.length > SERVER_NAME_BYTES_MAX || name.includes('\0')) throw new RangeError('server name');
+	return name.toLowerCase();
 }
 
 function readAlpn(body: Cursor): string[] {
