@@ -4,6 +4,19 @@ import { afterEach, describe, expect, test } from 'bun:test';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { AddressSchema } from '../generated/envoy/config/core/v3/address_pb.ts';
 import { type Listener, ListenerSchema } from '../generated/envoy/config/listener/v3/listener_pb.ts';
+import { CLIENT_PREFACE, Flag, FrameType } from '../http2/frames.ts';
+import {
+	concat,
+	data,
+	endingsOf,
+	frame,
+	GET_FIELDS,
+	headers,
+	POST_FIELDS,
+	parseFrames,
+	rawBlock,
+	settings,
+} from '../http2/testing.ts';
 import type { Connection, ConnectionHandler } from '../net/network.ts';
 import { SimulatedNetwork } from '../net/simulated-network.ts';
 import { parseBootstrap } from '../proxy/bootstrap.ts';
@@ -153,6 +166,8 @@ function routes(route: object, more: object = {}): object {
 }
 
 const GET = 'GET / HTTP/1.1\r\nhost: x\r\n\r\n';
+/** What a client of HTTP/2 says first, and to our SETTINGS. */
+const OPENING = concat(CLIENT_PREFACE, settings(), frame(FrameType.settings, Flag.ack, 0));
 const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 
 let world = new World();
@@ -256,6 +271,42 @@ describe('time', () => {
 		const { peer } = world.client('POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf');
 		world.advance(2500);
 		expect(peer.text).toStartWith('HTTP/1.1 408');
+	});
+
+	test('HTTP/2: a block that came in parts and began no request is not a head that never ends', async () => {
+		await world.start({ ...routes({}), request_headers_timeout: '2s', request_timeout: '5s' }, OK);
+		const { peer, connection } = world.client('');
+		const inParts = (streamId: number, flags: number, block: Uint8Array): void => {
+			connection.write(frame(FrameType.headers, flags, streamId, block.subarray(0, 5)));
+			world.advance(100);
+			connection.write(frame(FrameType.continuation, Flag.endHeaders, streamId, block.subarray(5)));
+			world.advance(100);
+		};
+		connection.write(concat(OPENING, headers(1, POST_FIELDS, false)));
+		inParts(1, Flag.endStream, rawBlock([['x-checksum', '1']]));
+		// Without a path it is refused.
+		inParts(3, 0, rawBlock([[':method', 'GET']]));
+		world.advance(20_000);
+		connection.write(concat(headers(5, POST_FIELDS, false), data(5, 'some')));
+		world.advance(1000);
+		connection.write(data(5, 'more', true));
+		world.advance(1000);
+		expect(peer.closed).toBe(false);
+		const frames = parseFrames(Buffer.from(peer.text, 'latin1'));
+		// The upstream here answers without waiting for bodies, which resets what is left of them.
+		expect(endingsOf(frames).filter((one) => !one.endsWith('NO_ERROR'))).toEqual(['RST_STREAM 3 PROTOCOL_ERROR']);
+		expect(frames.filter((one) => one.type === FrameType.data).map((one) => one.streamId)).toEqual([1, 5]);
+		expect(world.metric('envoy_http_downstream_rq_timeout')).toBe(0);
+	});
+
+	test('HTTP/2: a head that never ends closes the connection', async () => {
+		await world.start({ ...routes({}), request_headers_timeout: '2s' }, OK);
+		const { peer, connection } = world.client('');
+		connection.write(concat(OPENING, frame(FrameType.headers, 0, 1, rawBlock(GET_FIELDS))));
+		world.advance(1800);
+		expect(endingsOf(parseFrames(Buffer.from(peer.text, 'latin1')))).toEqual([]);
+		world.advance(400);
+		expect(endingsOf(parseFrames(Buffer.from(peer.text, 'latin1')))).toEqual(['GOAWAY ENHANCE_YOUR_CALM']);
 	});
 
 	test('an idle connection is closed', async () => {

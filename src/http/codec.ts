@@ -42,6 +42,8 @@ export interface ServerCodecEvents {
 	onStream(stream: ServerStream): RequestListener;
 	/** A read ended within the head of a request. */
 	onPartialHead?(): void;
+	/** That head has come to its end, and its request was not taken: no `onStream` follows. */
+	onHeadDropped?(): void;
 	/**
 	 * A request whose head cannot be taken, to be answered with `status` now. Absent: the codec answers by itself.
 	 * `onProtocolError` follows where the peer is at fault.

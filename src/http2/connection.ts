@@ -116,9 +116,9 @@ export abstract class Http2Connection extends ControlFrames implements FrameSink
 		if (this.writer.blocked && !this.closed) this.checkOutbound();
 	}
 
-	/** A header block has begun and is not complete. */
-	protected get headBegun(): boolean {
-		return this.block.streamId !== 0;
+	/** The stream of a header block that has begun and is not complete; 0: there is none. */
+	protected get openBlock(): number {
+		return this.block.streamId;
 	}
 
 	onFrameTooLarge(): void {

@@ -32,6 +32,8 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec, Se
 	/** The second GOAWAY is out: later streams are refused. */
 	private finalGoaway = false;
 	private peerLeaves = false;
+	/** And no stream has begun since. */
+	private partialHeadTold = false;
 
 	constructor(
 		transport: CodecTransport,
@@ -52,7 +54,9 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec, Se
 	override receive(bytes: Uint8Array): void {
 		if (this.prefaceBytes === CLIENT_PREFACE.length) {
 			super.receive(bytes);
-			if (this.headBegun) this.events.onPartialHead?.();
+			// Trailers are of a stream that is there, and has limits of its own.
+			if (this.openBlock > this.lastStreamId) this.tellPartialHead();
+			else if (this.partialHeadTold) this.tellHeadDropped();
 			return;
 		}
 		if (this.closed) return;
@@ -208,6 +212,16 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec, Se
 
 	// --- inside
 
+	private tellPartialHead(): void {
+		this.partialHeadTold = true;
+		this.events.onPartialHead?.();
+	}
+
+	private tellHeadDropped(): void {
+		this.partialHeadTold = false;
+		this.events.onHeadDropped?.();
+	}
+
 	private begin(streamId: number, end: boolean, block: Uint8Array, from: number, to: number): void {
 		const { decoder } = this;
 		const { version } = decoder;
@@ -252,6 +266,7 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec, Se
 		this.register(stream, streamId);
 		stream.inBytesLeft = request.contentLength;
 		if (end) this.endRemote(stream);
+		this.partialHeadTold = false;
 		stream.listener = this.events.onStream(stream);
 		stream.listener.onHead(head, end);
 		if (this.requestsMax > 0 && this.opened >= this.requestsMax) this.startDrain();

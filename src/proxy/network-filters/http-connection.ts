@@ -193,6 +193,10 @@ export class HttpConnection
 		this.wakeAt(this.connectionDueMs());
 	}
 
+	onHeadDropped(): void {
+		this.headSinceMs = 0;
+	}
+
 	onBadHead(stream: ServerStream, status: number, error: WeftError): void {
 		const exchange = this.onStream(stream) as HttpExchange;
 		exchange.refuse(status, this.headTimeout ?? badHeadOf(error.code));
