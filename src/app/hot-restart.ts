@@ -56,7 +56,7 @@ export class HotRestart implements Facts {
 
 	/** A next process may come. @throws WeftError when another one has the base id */
 	open(process: Restartable): void {
-		this.openDoor(pidName(globalThis.process.pid), process);
+		this.openByPid(process);
 		const name = this.options.baseId === null ? null : baseName(this.options.baseId);
 		if (name === null) return;
 		if (this.predecessor === null) {
@@ -87,6 +87,20 @@ export class HotRestart implements Facts {
 
 	close(): void {
 		for (const door of this.doors.splice(0)) door.close();
+	}
+
+	/**
+	 * Process ids are of a pid name space, these names of a network name space: two containers that share the latter may
+	 * both be process 1. Who did not ask to be found that way must not fail by it.
+	 */
+	private openByPid(process: Restartable): void {
+		try {
+			this.openDoor(pidName(globalThis.process.pid), process);
+		} catch (error) {
+			log.warning('the next process cannot find this one by its id, only by a base id', {
+				reason: errorMessage(error),
+			});
+		}
 	}
 
 	private openWhenFree(name: string, process: Restartable, deadlineMs: number): void {
