@@ -15,7 +15,8 @@ import {
 	type sendUnaryData,
 	status,
 } from '@grpc/grpc-js';
-import { httpListener, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
+import { renderPrometheusText } from '../../src/telemetry/prometheus-text.ts';
+import { httpListener, ROUTER_TYPE, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
 
 const bytes = (value: Buffer): Buffer => value;
 
@@ -38,12 +39,22 @@ const METHODS = {
 	chat: method('Chat', true, true),
 	fail: method('Fail', false, false),
 	hang: method('Hang', false, false),
+	flood: method('Flood', false, true),
+	swallow: method('Swallow', true, false),
 };
 
 let server: Server;
 let proxies: TestProxy[] = [];
 let client: Client;
 let hangsCancelled = 0;
+let flooded = 0;
+/** Makes the server read what it is sent by `swallow`. */
+let startSwallowing = (): void => {};
+
+const FLOOD_MESSAGES = 600;
+const FLOOD_MESSAGE_BYTES = 64 * 1024;
+
+const GRPC_STATS_TYPE = 'type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig';
 
 const HTTP2_UPSTREAM = {
 	typed_extension_protocol_options: {
@@ -59,6 +70,10 @@ async function startProxy(port: number): Promise<number> {
 		static_resources: {
 			listeners: [
 				httpListener(0, {
+					http_filters: [
+						{ name: 'stats', typed_config: { '@type': GRPC_STATS_TYPE, stats_for_all_methods: true } },
+						{ name: 'router', typed_config: { '@type': ROUTER_TYPE } },
+					],
 					route_config: {
 						virtual_hosts: [
 							{
@@ -96,6 +111,26 @@ beforeAll(async () => {
 		},
 		fail: (_call: ServerUnaryCall<Buffer, Buffer>, done: sendUnaryData<Buffer>) =>
 			done({ code: status.FAILED_PRECONDITION, details: 'not so: ß' }),
+		flood: (call: ServerWritableStream<Buffer, Buffer>) => {
+			const message = Buffer.alloc(FLOOD_MESSAGE_BYTES, 'f');
+			const write = (): void => {
+				while (flooded < FLOOD_MESSAGES) {
+					flooded++;
+					if (call.write(message)) continue;
+					call.once('drain', write);
+					return;
+				}
+				call.end();
+			};
+			write();
+		},
+		swallow: (call: ServerReadableStream<Buffer, Buffer>, done: sendUnaryData<Buffer>) => {
+			let count = 0;
+			startSwallowing = () => {
+				call.on('data', () => count++);
+				call.on('end', () => done(null, Buffer.from(String(count))));
+			};
+		},
 		hang: (call: ServerUnaryCall<Buffer, Buffer>) => {
 			call.on('cancelled', () => {
 				hangsCancelled++;
@@ -196,3 +231,69 @@ test('ping-pong', async () => {
 	const { messages, code } = await heard(call);
 	expect([code, messages.length, messages[49]]).toEqual([status.OK, 50, 'm49']);
 });
+
+/** Calls that are answered while another stream is stuck. */
+async function neighboursAnswer(): Promise<void> {
+	for (let i = 0; i < 30; i++) expect((await unary(METHODS.unary, Buffer.alloc(20_000, 'n'))).code).toBe(status.OK);
+}
+
+test('a client that does not read holds its server back, and nobody else', async () => {
+	flooded = 0;
+	const call = client.makeServerStreamRequest(METHODS.flood.path, bytes, bytes, Buffer.from('x'));
+	await neighboursAnswer();
+	// Windows and buffers of three hops; without flow control all of it would have come by now.
+	expect(flooded).toBeGreaterThan(0);
+	expect(flooded).toBeLessThan(FLOOD_MESSAGES / 2);
+	const { messages, code } = await heard(call);
+	expect([code, messages.length, flooded]).toEqual([status.OK, FLOOD_MESSAGES, FLOOD_MESSAGES]);
+	expect(messages.every((message) => message.length === FLOOD_MESSAGE_BYTES)).toBe(true);
+}, 60_000);
+
+test('a server that does not read holds its client back, and nobody else', async () => {
+	let written = 0;
+	const reply = new Promise<Buffer | undefined>((resolve) => {
+		const call = client.makeClientStreamRequest(METHODS.swallow.path, bytes, bytes, (_error, value) => resolve(value));
+		const message = Buffer.alloc(FLOOD_MESSAGE_BYTES, 'f');
+		// grpc-js says when a message has left.
+		const write = (): void => {
+			if (written === FLOOD_MESSAGES) {
+				call.end();
+				return;
+			}
+			call.write(message, () => {
+				written++;
+				write();
+			});
+		};
+		write();
+	});
+	await neighboursAnswer();
+	expect(written).toBeGreaterThan(0);
+	expect(written).toBeLessThan(FLOOD_MESSAGES / 2);
+	startSwallowing();
+	expect(String(await reply)).toBe(String(FLOOD_MESSAGES));
+}, 60_000);
+
+test('many streams at once, each with many small messages, and all are counted', async () => {
+	const counted = (name: string): number => {
+		const line = renderPrometheusText(proxies[1]!.registry)
+			.split('\n')
+			.find((one) => one.startsWith(`envoy_cluster_grpc_${name}{`) && one.includes('_method="Chat"'));
+		return Number(line?.split(' ')[1] ?? 0);
+	};
+	const before = { request: counted('request_message_count'), response: counted('response_message_count') };
+	const outcomes = await Promise.all(
+		Array.from({ length: 100 }, (_, index) => {
+			const call = client.makeBidiStreamRequest(METHODS.chat.path, bytes, bytes);
+			for (let i = 0; i < 20; i++) call.write(Buffer.from(`${index}.${i}`));
+			call.end();
+			return heard(call);
+		}),
+	);
+	outcomes.forEach(({ messages, code }, index) => {
+		expect([code, messages]).toEqual([status.OK, Array.from({ length: 20 }, (_, i) => `${index}.${i}`)]);
+	});
+	expect(counted('request_message_count') - before.request).toBe(2000);
+	expect(counted('response_message_count') - before.response).toBe(2000);
+	expect(counted('success')).toBeGreaterThanOrEqual(100);
+}, 60_000);
