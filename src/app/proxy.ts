@@ -15,6 +15,7 @@ import { compileAdsConfig } from '../proxy/ads-config.ts';
 import { UpstreamClusterManager } from '../proxy/cluster/cluster-manager.ts';
 import { ClusterMetrics } from '../proxy/cluster/cluster-stats.ts';
 import { ConfigSources, initialFetchTimeoutMs } from '../proxy/config-source.ts';
+import { corsFilterFactory } from '../proxy/http-filters/cors.ts';
 import { faultFilterFactory } from '../proxy/http-filters/fault.ts';
 import type { HttpFilterFactory } from '../proxy/http-filters/filter.ts';
 import { HttpFilterRegistry } from '../proxy/http-filters/filter-registry.ts';
@@ -168,6 +169,7 @@ class ComposedProxy implements RunningProxy {
 		);
 		const own = ownWorkload(bootstrap.node);
 		const filters = new HttpFilterRegistry([
+			corsFilterFactory,
 			faultFilterFactory,
 			grpcHttp1BridgeFilterFactory,
 			grpcStatsFilterFactory,

@@ -7,6 +7,7 @@ import { CLUSTER_FIELDS } from '../proxy/cluster/cluster-fields.ts';
 import type { SupportedFields } from '../proxy/field-check.ts';
 import { FIELDS_WITHOUT_EFFECT } from '../proxy/fields-without-effect.ts';
 import { operatorNames } from '../proxy/format/operators.ts';
+import { CORS_FIELDS } from '../proxy/http-filters/cors.ts';
 import { FAULT_FIELDS } from '../proxy/http-filters/fault.ts';
 import { GRPC_HTTP1_BRIDGE_FIELDS } from '../proxy/http-filters/grpc-http1-bridge.ts';
 import { GRPC_STATS_FIELDS } from '../proxy/http-filters/grpc-stats.ts';
@@ -34,6 +35,7 @@ const SECTIONS: readonly (readonly [string, SupportedFields])[] = [
 	['Listener filters', LISTENER_FILTER_FIELDS],
 	['Network RBAC filter', NETWORK_RBAC_FIELDS],
 	['Network direct response', DIRECT_RESPONSE_FIELDS],
+	['CORS filter', CORS_FIELDS],
 	['gRPC-Web filter', GRPC_WEB_FIELDS],
 	['gRPC HTTP/1.1 bridge', GRPC_HTTP1_BRIDGE_FIELDS],
 	['gRPC statistics filter', GRPC_STATS_FIELDS],

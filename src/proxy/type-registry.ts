@@ -9,6 +9,7 @@ import { file_envoy_config_route_v3_route_components } from '../generated/envoy/
 import { file_envoy_config_route_v3_route } from '../generated/envoy/config/route/v3/route_pb.ts';
 import { file_envoy_extensions_access_loggers_file_v3_file } from '../generated/envoy/extensions/access_loggers/file/v3/file_pb.ts';
 import { file_envoy_extensions_access_loggers_stream_v3_stream } from '../generated/envoy/extensions/access_loggers/stream/v3/stream_pb.ts';
+import { file_envoy_extensions_filters_http_cors_v3_cors } from '../generated/envoy/extensions/filters/http/cors/v3/cors_pb.ts';
 import { file_envoy_extensions_filters_http_fault_v3_fault } from '../generated/envoy/extensions/filters/http/fault/v3/fault_pb.ts';
 import { file_envoy_extensions_filters_http_grpc_http1_bridge_v3_config } from '../generated/envoy/extensions/filters/http/grpc_http1_bridge/v3/config_pb.ts';
 import { file_envoy_extensions_filters_http_grpc_stats_v3_config } from '../generated/envoy/extensions/filters/http/grpc_stats/v3/config_pb.ts';
@@ -47,6 +48,7 @@ export const typeRegistry: TypeFiles = new TypeFiles([
 	file_envoy_config_route_v3_route_components,
 	file_envoy_extensions_access_loggers_file_v3_file,
 	file_envoy_extensions_access_loggers_stream_v3_stream,
+	file_envoy_extensions_filters_http_cors_v3_cors,
 	file_envoy_extensions_filters_http_fault_v3_fault,
 	file_envoy_extensions_filters_http_grpc_http1_bridge_v3_config,
 	file_envoy_extensions_filters_http_grpc_stats_v3_config,

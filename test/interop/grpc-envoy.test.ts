@@ -24,6 +24,7 @@ const TYPES = 'type.googleapis.com/envoy.extensions';
 const FAULT_TYPE = `${TYPES}.filters.http.fault.v3.HTTPFault`;
 const WEB_TYPE = `${TYPES}.filters.http.grpc_web.v3.GrpcWeb`;
 const BRIDGE_TYPE = `${TYPES}.filters.http.grpc_http1_bridge.v3.Config`;
+const CORS_TYPE = `${TYPES}.filters.http.cors.v3`;
 const STATS_TYPE = `${TYPES}.filters.http.grpc_stats.v3.FilterConfig`;
 const FILE_LOG_TYPE = `${TYPES}.access_loggers.file.v3.FileAccessLog`;
 const HTTP2_UPSTREAM = {
@@ -39,11 +40,12 @@ const LOG_FORMAT =
 	'%REQ(:PATH)% %PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% ' +
 	'%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%\n';
 
-/** Listeners: without filters for gRPC, with those that translate, and with one that takes protobuf for gRPC. */
+/** Listeners: without filters for gRPC, with those that translate, one that takes protobuf for gRPC, and CORS. */
 interface Ports {
 	readonly test: number;
 	readonly filters: number;
 	readonly protobuf: number;
+	readonly cors: number;
 }
 
 let directory = '';
@@ -201,6 +203,60 @@ function filterListener(name: string, port: number, filters: readonly object[]):
 	return { ...httpListener(port, manager), name };
 }
 
+/** A policy on the route over one on the virtual host. */
+function corsListener(port: number): object {
+	const policy = (fields: object): object => ({
+		typed_per_filter_config: { cors: { '@type': `${CORS_TYPE}.CorsPolicy`, ...fields } },
+	});
+	const fraction = (numerator: number): object => ({ default_value: { numerator, denominator: 'HUNDRED' } });
+	const route = (prefix: string, fields: object | null): object => ({
+		match: { prefix },
+		route: { cluster: 'grpc' },
+		...(fields === null ? {} : policy(fields)),
+	});
+	const manager = {
+		route_config: {
+			response_headers_to_add: [{ header: { key: 'x-level', value: 'config' } }],
+			...policy({ expose_headers: 'grpc-status,grpc-message' }),
+			virtual_hosts: [
+				{
+					name: 'any',
+					domains: ['*'],
+					...policy({
+						allow_origin_string_match: [{ exact: 'https://a.example' }, { suffix: '.trusted.example' }],
+						allow_methods: 'GET,POST',
+						allow_headers: 'content-type,x-grpc-web',
+						max_age: '600',
+					}),
+					routes: [
+						route('/host', null),
+						route('/all', {
+							allow_origin_string_match: [{ prefix: '*' }],
+							allow_methods: '*',
+							allow_headers: '*',
+							allow_credentials: true,
+							allow_private_network_access: true,
+						}),
+						route('/strict', { forward_not_matching_preflights: false, max_age: '1' }),
+						route('/off', { filter_enabled: fraction(0) }),
+						route('/shadow', { filter_enabled: fraction(0), shadow_enabled: fraction(100) }),
+						{ match: { prefix: '/direct' }, direct_response: { status: 200, body: { inline_string: 'x' } } },
+					],
+				},
+			],
+		},
+		server_name: 'mesh',
+		delayed_close_timeout: '0.02s',
+		stat_prefix: 'cors',
+		http_filters: [
+			{ name: 'cors', typed_config: { '@type': `${CORS_TYPE}.Cors` } },
+			{ name: 'web', typed_config: { '@type': WEB_TYPE } },
+			{ name: 'router', typed_config: { '@type': ROUTER_TYPE } },
+		],
+	};
+	return { ...httpListener(port, manager), name: 'cors' };
+}
+
 function bootstrap(ports: Ports, adminPort: number, logPath: string): object {
 	const allowed = { services: [{ name: 'grpc', method_names: ['ok', 'late', 'only14'] }] };
 	const filters = [
@@ -237,6 +293,7 @@ function bootstrap(ports: Ports, adminPort: number, logPath: string): object {
 				}),
 				filterListener('filters', ports.filters, filters),
 				filterListener('protobuf', ports.protobuf, [{ name: 'bridge', typed_config: bridge }]),
+				corsListener(ports.cors),
 			],
 			clusters: [
 				staticCluster('grpc', [grpc.port], HTTP2_UPSTREAM),
@@ -261,13 +318,18 @@ beforeAll(async () => {
 	checked = await grpcUpstream((call) => HEALTH[String(call.headers[':authority'])] ?? ANSWERS.ok!);
 	plain = await rawUpstream(() => okResponse('plain', { 'content-type': 'application/grpc' }));
 	adminPort = await freePort();
-	weft = await startTestProxy(bootstrap({ test: 0, filters: 0, protobuf: 0 }, 0, join(directory, 'weft.log')));
+	weft = await startTestProxy(bootstrap({ test: 0, filters: 0, protobuf: 0, cors: 0 }, 0, join(directory, 'weft.log')));
 	const portOf = (name: string): number => {
 		const address = weft.proxy.listeners.addressOf(name);
 		return address?.kind === 'ip' ? address.port : 0;
 	};
-	weftPorts = { test: weft.port, filters: portOf('filters'), protobuf: portOf('protobuf') };
-	envoyPorts = { test: await freePort(), filters: await freePort(), protobuf: await freePort() };
+	weftPorts = { test: weft.port, filters: portOf('filters'), protobuf: portOf('protobuf'), cors: portOf('cors') };
+	envoyPorts = {
+		test: await freePort(),
+		filters: await freePort(),
+		protobuf: await freePort(),
+		cors: await freePort(),
+	};
 	envoy = await startRealEnvoy(bootstrap(envoyPorts, adminPort, join(directory, 'envoy.log')), adminPort);
 }, 30_000);
 
@@ -284,6 +346,7 @@ interface Call {
 	readonly path: string;
 	readonly headers?: Readonly<Record<string, string>>;
 	readonly body?: Uint8Array;
+	readonly method?: string;
 	/** Whether the upstream still sees it is a race. */
 	readonly races?: boolean;
 }
@@ -307,12 +370,17 @@ async function observe(port: number, call: Call, protocol: 'http1' | 'http2'): P
 	const body = Buffer.from(call.body ?? grpcFrame('question'));
 	let answer: object;
 	if (protocol === 'http2') {
-		const reply = await http2Request(port, { path: call.path, headers, body });
+		const reply = await http2Request(port, { path: call.path, method: call.method ?? 'POST', headers, body });
 		// An empty answer needs no length in HTTP/2; saying it is the same.
 		const lines = reply.headers.filter((line) => line !== 'content-length: 0');
 		answer = { ...reply, headers: shown(lines), body: reply.body.toString('latin1') };
 	} else {
-		const reply = await rawRequest(port, { method: 'POST', path: call.path, headers, body: body.toString('latin1') });
+		const reply = await rawRequest(port, {
+			method: call.method ?? 'POST',
+			path: call.path,
+			headers,
+			body: body.toString('latin1'),
+		});
 		const lines = reply.headers.map(([name, value]) => `${name}: ${value}`);
 		answer = { status: reply.status, headers: shown(lines), body: reply.body };
 	}
@@ -462,6 +530,35 @@ const FILTER_CASES: readonly (readonly [string, Call])[] = [
 	['a path with a query', { path: '/grpc/ok?x=y' }],
 ];
 
+const PREFLIGHT = {
+	'access-control-request-method': 'POST',
+	'access-control-request-headers': 'x-grpc-web,x-user-agent',
+	'access-control-request-private-network': 'true',
+};
+const CORS_CASES: readonly (readonly [string, Call])[] = [
+	'/host',
+	'/all',
+	'/strict',
+	'/off',
+	'/shadow',
+	'/direct',
+].flatMap((path) =>
+	['https://a.example', 'https://x.trusted.example', 'https://b.example', ''].flatMap((origin): [string, Call][] => {
+		const from: Readonly<Record<string, string>> = origin === '' ? {} : { origin };
+		return [
+			[`a call to ${path} from ${origin}`, { path: `${path}/late`, headers: { ...WEB, ...from } }],
+			[
+				`a preflight to ${path} from ${origin}`,
+				{ path: `${path}/ok`, method: 'OPTIONS', headers: { ...PREFLIGHT, ...from }, body: Buffer.alloc(0) },
+			],
+			[
+				`OPTIONS to ${path} from ${origin}`,
+				{ path: `${path}/ok`, method: 'OPTIONS', headers: from, body: Buffer.alloc(0) },
+			],
+		];
+	}),
+);
+
 const PROTOBUF = { 'content-type': 'application/x-protobuf' };
 const PROTOBUF_CASES: readonly (readonly [string, Call])[] = [
 	...Object.keys(ANSWERS)
@@ -538,18 +635,27 @@ describeWithPeers(['envoy'], 'gRPC through weft is as through Envoy', () => {
 		}
 	}
 
+	for (const protocol of ['http2', 'http1'] as const) {
+		for (const [name, call] of CORS_CASES) {
+			test(`CORS: ${name}, ${protocol}`, async () => {
+				const theirs = await observe(envoyPorts.cors, call, protocol);
+				expect(await observe(weftPorts.cors, call, protocol)).toEqual(theirs);
+			});
+		}
+	}
+
 	test('the statistics', async () => {
 		/** `NAME LABELS VALUE`, labels without empty ones, in order. A status that is none is a series to Envoy alone. */
 		const series = (text: string): string[] =>
 			text
 				.split('\n')
-				.filter((line) => line.startsWith('envoy_cluster_grpc') && !/_(x1|99)\{/.test(line))
+				.filter((line) => /^envoy_(cluster_grpc|http_cors)/.test(line) && !/_(x1|99)\{/.test(line))
 				.map((line) => {
 					const [, name = '', labels = '', value = ''] = /^(\w+)\{(.*)\} (\d+)$/.exec(line) ?? [];
 					const known = new Map(labels.split(',').map((label) => label.split('=') as [string, string]));
 					const service = JSON.parse(known.get('envoy_grpc_bridge_service') ?? '""');
 					const method = JSON.parse(known.get('envoy_grpc_bridge_method') ?? '""');
-					const cluster = known.get('envoy_cluster_name');
+					const cluster = known.get('envoy_cluster_name') ?? known.get('envoy_http_conn_manager_prefix');
 					// Envoy knows no labels in the names of gRPC-Web.
 					if (service === '' || !name.includes('_grpc_web_')) return `${name} ${cluster} ${service} ${method} ${value}`;
 					return `${name.replace('_web_', `_web_${service}_${method}_`)} ${cluster}   ${value}`;

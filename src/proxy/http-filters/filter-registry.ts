@@ -10,9 +10,13 @@ import { ROUTER_TYPE, Router } from './router.ts';
 
 export class HttpFilterRegistry {
 	private readonly factories = new Map<string, HttpFilterFactory>();
+	private readonly byRouteType = new Map<string, HttpFilterFactory>();
 
 	constructor(factories: readonly HttpFilterFactory[]) {
-		for (const factory of factories) this.factories.set(factory.typeUrl, factory);
+		for (const factory of factories) {
+			this.factories.set(factory.typeUrl, factory);
+			this.byRouteType.set(factory.routeTypeUrl ?? factory.typeUrl, factory);
+		}
 	}
 
 	/** Type URLs that are known, the router's included. */
@@ -57,7 +61,7 @@ export class HttpFilterRegistry {
 	/** For `typed_per_filter_config`. */
 	readonly compileRouteConfig: RouteFilterConfigCompiler = (name, config: Any, object, field) => {
 		const typed = TypedConfig.read(config, object, field);
-		const factory = this.factories.get(typed.typeUrl);
+		const factory = this.byRouteType.get(typed.typeUrl);
 		if (factory?.compileRouteConfig === undefined) {
 			throw typed.error('', typed.typeUrl, `a configuration that the filter ${JSON.stringify(name)} takes on a route`);
 		}

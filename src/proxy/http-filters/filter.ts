@@ -76,11 +76,14 @@ export interface FilterConfig {
 export interface HttpFilterFactory {
 	/** `type.googleapis.com/…`; for a TypedStruct the inner one. */
 	readonly typeUrl: string;
+	/** Of its configuration on a route, where that is of another type. */
+	readonly routeTypeUrl?: string;
 	/** @throws ConfigError */
 	compile(config: FilterConfig, context: FilterContext): HttpFilter;
 	/**
 	 * Compiles a `typed_per_filter_config` of a route; the filter reads it by
-	 * `exchange.route.filterConfigs?.get(name)`. Absent: refused. @throws ConfigError
+	 * `exchange.route.filterConfigs?.get(name)`. Absent: refused. A `LayeredConfig` is laid over that of the level
+	 * above, any other takes its place. @throws ConfigError
 	 */
 	compileRouteConfig?(config: FilterConfig): unknown;
 }

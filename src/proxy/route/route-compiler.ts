@@ -19,7 +19,14 @@ import { readDataSource } from '../tls/data-source.ts';
 import { compileRegexRewrite, type PathRewrite } from './path-rewrite.ts';
 import { compileRedirect } from './redirect.ts';
 import { compileRetryPolicy, type RetryPolicy } from './retry-policy.ts';
-import type { DirectResponseAction, ForwardAction, GrpcTimeout, Route, VirtualHostSettings } from './route.ts';
+import type {
+	DirectResponseAction,
+	ForwardAction,
+	GrpcTimeout,
+	LayeredConfig,
+	Route,
+	VirtualHostSettings,
+} from './route.ts';
 import { ROUTE_FIELDS } from './route-fields.ts';
 import { compileRouteMatch } from './route-match.ts';
 import { type RouteEntry, RouteTable, type VirtualHost, type WeightedRoute } from './route-table.ts';
@@ -344,9 +351,11 @@ class Compiler {
 		for (const level of levels) {
 			for (const name in level.filterConfigs) {
 				configs ??= new Map();
-				if (configs.has(name)) continue;
+				const own = configs.get(name);
+				if (own !== undefined && !isLayered(own)) continue;
 				const field = `${level.field}[${JSON.stringify(name)}]`;
-				configs.set(name, this.compileFilterConfig(name, level.filterConfigs[name]!, this.object, field));
+				const config = this.compileFilterConfig(name, level.filterConfigs[name]!, this.object, field);
+				configs.set(name, own === undefined ? config : own.over(config));
 			}
 		}
 		return configs;
@@ -375,6 +384,10 @@ class Compiler {
 /** With a `max_stream_duration`, also one of 0, Envoy looks at no `timeout`. */
 function timeoutMs(action: RouteAction): number {
 	return action.maxStreamDuration === undefined ? (durationMs(action.timeout) ?? TIMEOUT_MS_DEFAULT) : 0;
+}
+
+function isLayered(config: unknown): config is LayeredConfig {
+	return typeof config === 'object' && config !== null && 'over' in config;
 }
 
 function notFoundStatus(code: NotFoundCode): number {

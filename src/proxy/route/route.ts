@@ -25,6 +25,12 @@ export interface VirtualHostSettings {
 	readonly requireTls: boolean;
 }
 
+/** A filter's configuration on a route that takes what it leaves open from the level above. */
+export interface LayeredConfig {
+	/** Neither of the two is changed. */
+	over(above: unknown): LayeredConfig;
+}
+
 export interface ForwardAction {
 	readonly kind: 'forward';
 	/** Empty when `clusterHeader` names it. */
