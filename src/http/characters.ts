@@ -34,6 +34,9 @@ export const LOWER = new Uint8Array(256).map((_, byte) => (byte >= 0x41 && byte 
 /** Lower case of a tchar; 0 for any other byte. */
 export const TOKEN_LOWER = LOWER.map((lower, byte) => (TOKEN[byte] === 1 ? lower : 0));
 
+/** 1 for those of a field name in HTTP/2: of a token, and not upper case (RFC 9113 §8.2.1). */
+export const NAME_LOWER = TOKEN.map((allowed, byte) => (allowed === 1 && LOWER[byte] === byte ? 1 : 0));
+
 /** Value of a hexadecimal digit; 255: none. */
 export const HEX = new Uint8Array(256).fill(255);
 for (let i = 0; i < 16; i++) {

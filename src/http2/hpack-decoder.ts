@@ -2,7 +2,7 @@
 // dynamic table. Every name and value is checked once, when it is read or put into the table: a
 // field that may not be is marked and goes on, so that the table stays in step with the peer's.
 
-import { FIELD_VALUE, HTAB, SP, TOKEN_LOWER } from '../http/characters.ts';
+import { FIELD_VALUE, HTAB, NAME_LOWER, SP } from '../http/characters.ts';
 import { FieldKind, fieldKindOf } from './field-kinds.ts';
 import { huffmanDecode } from './huffman.ts';
 import { STATIC_LENGTH, staticKinds, staticNames, staticValues } from './static-table.ts';
@@ -227,10 +227,7 @@ export class HpackDecoder {
 function isName(bytes: Uint8Array, start: number, stop: number): boolean {
 	let i = bytes[start] === COLON ? start + 1 : start;
 	if (i >= stop) return false;
-	for (; i < stop; i++) {
-		const byte = bytes[i]!;
-		if (TOKEN_LOWER[byte] !== byte) return false;
-	}
+	for (; i < stop; i++) if (NAME_LOWER[bytes[i]!] === 0) return false;
 	return true;
 }
 

@@ -5,7 +5,7 @@
 //                      ── worth keeping ─▶ literal with indexing, Huffman
 //                      ── else ─────────▶ literal without; the bytes of the last one are kept for the next
 
-import { FIELD_VALUE, HTAB, SP, TOKEN_LOWER } from '../http/characters.ts';
+import { FIELD_VALUE, HTAB, NAME_LOWER, SP } from '../http/characters.ts';
 import { ENTRY_OVERHEAD_BYTES } from './hpack-decoder.ts';
 import { huffmanEncode, huffmanLength } from './huffman.ts';
 import { STATIC_LENGTH, staticNames, staticValues } from './static-table.ts';
@@ -326,7 +326,7 @@ function isName(name: string): boolean {
 	if (name.length === start) return false;
 	for (let i = start; i < name.length; i++) {
 		const code = name.charCodeAt(i);
-		if (code > 0xff || TOKEN_LOWER[code] !== code) return false;
+		if (code > 0xff || NAME_LOWER[code] === 0) return false;
 	}
 	return true;
 }

@@ -215,6 +215,7 @@ describe('encoder', () => {
 	test.each([
 		['a line end', 'x', 'a\r\nb: c'],
 		['NUL', 'x', 'a\0'],
+		['NUL in a name', 'x\0', 'a'],
 		['a character beyond Latin-1', 'x', 'ł'],
 		['upper case', 'X', 'a'],
 		['a space in a name', 'x y', 'a'],

@@ -122,6 +122,7 @@ describe('requests', () => {
 		['te other than trailers', fields(['te', 'gzip'])],
 		['CR LF in a value', fields(['x', 'a\r\nhost: evil'])],
 		['NUL in a value', fields(['x', 'a\0b'])],
+		['NUL in a name', fields(['x\0y', 'a'])],
 		['space before a value', fields(['x', ' a'])],
 		['space after a value', fields(['x', 'a '])],
 		['a space in a name', fields(['x y', 'a'])],
