@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials } from '@grpc/grpc-js';
+import { CASES, grpcPrograms, runInteropCases } from '../support/grpc-languages.ts';
 import { eventually } from '../support/mesh-control.ts';
 import { freePorts, WeftProcess, weftOutput } from '../support/weft-process.ts';
 
@@ -101,6 +102,26 @@ spec:
 		await apply('route', route(1, 1));
 		const answers = await Promise.all(Array.from({ length: 100 }, () => unary('c')));
 		expect(new Set(answers)).toEqual(new Set(['v1 c', 'v2 c']));
+	},
+	LIMIT_MS,
+);
+
+test(
+	'the interop cases pass between programs of two languages',
+	async () => {
+		const programs = grpcPrograms();
+		const callee = programs.find(({ language }) => language === 'Python') ?? programs[0]!;
+		const caller = programs.find(({ language }) => language === 'Go') ?? programs[0]!;
+		const [port] = (await freePorts(1)) as [number];
+		const options = ['--service', 'interop', '--grpc-port', `${port}`];
+		await run(options, [...callee.server, `${port}`]).says(new RegExp(`^${port}$`, 'm'));
+		const beside = run(
+			['--service', 'interop-caller', '--capture', 'explicit'],
+			['sh', '-c', 'env | grep ^WEFT_INTEROP; echo that is all; exec sleep 600'],
+		);
+		await beside.says(/that is all/);
+		const [, address] = new RegExp(`^WEFT_INTEROP_${port}=(.+)$`, 'm').exec(beside.output)!;
+		expect(await runInteropCases(caller, address!)).toEqual(CASES.map((name) => `ok ${name}`));
 	},
 	LIMIT_MS,
 );

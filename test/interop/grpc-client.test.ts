@@ -17,16 +17,7 @@ import { BunNetwork } from '../../src/net/bun-network.ts';
 import type { ClientTlsOptions } from '../../src/net/network.ts';
 import { TestAuthority } from '../../src/net/testing-certificates.ts';
 import { systemRandom } from '../../src/std/random.ts';
-import { peerPath } from '../support/peers.ts';
-
-function pythonWithGrpc(): string | null {
-	const python = peerPath('python3');
-	if (python === null) return null;
-	if (Bun.spawnSync([python, '-c', 'import grpc'], { stderr: 'ignore' }).exitCode === 0) return python;
-	if (process.env.CI === 'true') throw new Error("Python's grpcio is not installed; run scripts/setup --tests");
-	console.log("skipped: Python's grpcio is not installed (scripts/setup --tests)");
-	return null;
-}
+import { pythonWithGrpc } from '../support/grpc-languages.ts';
 
 const network = new BunNetwork();
 const directory = mkdtempSync(join(tmpdir(), 'weft-grpc-client-'));
