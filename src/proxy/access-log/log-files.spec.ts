@@ -10,11 +10,13 @@ describe('LogFiles', () => {
 	let directory: string;
 	let files: LogFiles;
 	let dropped: () => number;
+	let clock: VirtualClock;
 
 	beforeEach(() => {
 		directory = mkdtempSync(join(tmpdir(), 'weft-log-'));
 		const registry = new MetricRegistry();
-		files = new LogFiles(new VirtualClock(), registry);
+		clock = new VirtualClock();
+		files = new LogFiles(clock, registry);
 		dropped = () => registry.counter('weft_access_log_dropped_total', '').with().value;
 	});
 
@@ -62,6 +64,31 @@ describe('LogFiles', () => {
 			files.flush();
 		}
 		expect(bytes).toBe((3000 - dropped()) * 1000);
+	});
+
+	test('a reader who is behind for a moment costs no lines: it is tried again soon', () => {
+		const path = join(directory, 'pipe');
+		Bun.spawnSync(['mkfifo', path]);
+		const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+		const sink = files.file(path, 'o', 'f');
+		const line = `${'x'.repeat(999)}\n`;
+		const buffer = Buffer.alloc(256 * 1024);
+		let bytes = 0;
+		// 2 MB each second, read 50 ms late: more than a pipe holds.
+		for (let round = 0; round < 100; round++) {
+			for (let i = 0; i < 100; i++) sink.write(line);
+			clock.advance(50);
+			for (let reads = 0; reads < 3; reads++) {
+				try {
+					bytes += readSync(reader, buffer);
+				} catch {
+					// Nothing is in it now.
+				}
+				clock.advance(20);
+			}
+		}
+		expect(dropped()).toBe(0);
+		expect(bytes).toBeGreaterThan(9_000_000);
 	});
 
 	test('a path that cannot be opened is an error of the configuration', () => {

@@ -4,7 +4,7 @@
 // beyond that lines are dropped and counted.
 //
 //   lines ─▶ buffered ──a second, or 64 KiB──▶ in flight (one at a time) ──written──▶ next
-//                                                 │ EAGAIN: again after a second
+//                                                 │ EAGAIN: again in a moment
 
 import { close, constants, fstatSync, openSync, write, writeSync } from 'node:fs';
 import type { Clock, Timer } from '../../std/clock.ts';
@@ -16,6 +16,8 @@ const log = new Logger('access-log');
 /** Envoy `--file-flush-interval-msec` is 10000; a second is easier to live with. */
 const FLUSH_INTERVAL_MS = 1000;
 const FLUSH_BYTES = 64 * 1024;
+/** A pipe that is full: its reader is mostly just about to read. Longer, and a busy proxy would have dropped lines. */
+const RETRY_MS = 20;
 /** Lines that cannot be written yet (disk or reader too slow) are dropped beyond this. */
 const BUFFER_BYTES_MAX = 1024 * 1024;
 /** What is left when the process ends may take this long. */
@@ -115,7 +117,7 @@ class OpenFile implements LogSink {
 				return;
 			}
 			this.inFlight = bytes.subarray(at);
-			this.timer.restart(FLUSH_INTERVAL_MS);
+			this.timer.restart(RETRY_MS);
 		}
 	}
 
