@@ -99,7 +99,7 @@ const OPERATORS: Readonly<Record<string, Operator>> = {
 		info.clientAddress === '' || info.clientAddress === hostOf(info.connection.remote)
 			? portOf(info.connection.remote)
 			: 0,
-	DOWNSTREAM_DIRECT_REMOTE_PORT: (info) => portOf(info.connection.remote),
+	DOWNSTREAM_DIRECT_REMOTE_PORT: (info) => portOf(info.connection.directRemote),
 	PROTOCOL: (info) => textOrNull(info.protocol),
 	DURATION: (info) => since(info, info.endMs),
 	REQUEST_DURATION: (info) => since(info, info.requestEndMs),

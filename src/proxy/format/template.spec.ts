@@ -8,6 +8,7 @@ function stream(): StreamInfo {
 		id: 7,
 		local: { kind: 'ip', host: '127.0.0.1', port: 80 },
 		remote: { kind: 'ip', host: '10.0.0.9', port: 4711 },
+		directRemote: { kind: 'ip', host: '10.0.0.1', port: 4000 },
 		tls: null,
 	} as unknown as Connection;
 	const info = new StreamInfo(connection, 'listener', 1000, Date.UTC(2026, 0, 2, 3, 4, 5, 6));
@@ -36,6 +37,11 @@ describe('Template', () => {
 			'[GET /a?b] 503 UF,URX 13',
 		);
 		expect(render('%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_PORT% %CONNECTION_ID%')).toBe('10.0.0.9:4711 80 7');
+	});
+
+	test('the other end of the socket is told from whom it speaks for (PROXY protocol)', () => {
+		const direct = '%DOWNSTREAM_DIRECT_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_PORT%';
+		expect(render(`%DOWNSTREAM_REMOTE_PORT% ${direct}`)).toBe('4711 10.0.0.1:4000 4000');
 	});
 
 	test('takes the second header when the first is absent, and cuts to a length', () => {

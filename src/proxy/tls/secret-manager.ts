@@ -201,7 +201,7 @@ export class SecretManager {
 				slot.references--;
 				if (slot.references > 0 || slot.isShared) return;
 				slot.subscription?.close();
-				slot.watch?.close();
+				this.unwatch(slot);
 				this.slots.delete(slot.key);
 			},
 		};
@@ -275,10 +275,7 @@ export class SecretManager {
 
 	/** In place of what was watched for this secret before. */
 	private watch(slot: Slot, files: SecretFiles, compile: () => TlsSecret): void {
-		if (slot.watch !== null) {
-			slot.watch.close();
-			this.watches.delete(slot.watch);
-		}
+		this.unwatch(slot);
 		slot.watch = watchSecretFiles(files, {
 			compile,
 			replaced: (secret) => {
@@ -294,6 +291,13 @@ export class SecretManager {
 			refused: (reason) => void this.refuse(slot, reason),
 		});
 		if (slot.watch !== null) this.watches.add(slot.watch);
+	}
+
+	private unwatch(slot: Slot): void {
+		if (slot.watch === null) return;
+		slot.watch.close();
+		this.watches.delete(slot.watch);
+		slot.watch = null;
 	}
 
 	private identityChanged(now: WorkloadIdentity): void {
