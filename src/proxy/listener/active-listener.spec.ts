@@ -42,10 +42,16 @@ class NotingFilter implements NetworkFilter {
 	release(): void {}
 }
 
-function chain(identityKey: string, filter: NetworkFilter, tls: ServerTlsOptions | null | 'missing'): FilterChain {
+function chain(
+	identityKey: string,
+	filter: NetworkFilter,
+	tls: ServerTlsOptions | null | 'missing',
+	admissionKey = 'all',
+): FilterChain {
 	return {
 		contentKey: identityKey,
 		identityKey,
+		admissionKey,
 		tls:
 			tls === null
 				? null
@@ -91,6 +97,7 @@ class World {
 		{ forDestination: () => undefined, connectionsGone: () => {} },
 		{ state: NO_OVERLOAD, connections: new ConnectionBudget(Number.POSITIVE_INFINITY, new Map()) },
 		new SeededRandom(3),
+		10_000,
 	);
 
 	connect(rootsPem: string): void {
@@ -144,9 +151,52 @@ describe('an update while a client is in its TLS handshake', () => {
 		world.listener.activate(first);
 		world.connect(rootsPem);
 		while (world.listener.connectionCount === 0) world.clock.advance(0.01);
-		world.listener.activate(config(chain('one', new NotingFilter(), options)));
+		const next = new NotingFilter();
+		world.listener.activate(config(chain('one', next, options)));
 		world.clock.advance(100);
-		expect(before.served).toEqual(['served']);
+		expect(before.served).toEqual([]);
+		expect(next.served).toEqual(['served']);
+	});
+});
+
+describe('an update under a connection', () => {
+	function connected() {
+		const world = new World();
+		const filter = new NotingFilter();
+		const first = config(chain('one', filter, null));
+		world.listener.bind(first, false);
+		world.listener.activate(first);
+		const client = new Recorder();
+		world.network.connect({ address: ADDRESS }, client);
+		world.clock.advance(100);
+		expect(filter.served).toEqual(['served']);
+		return { world, filter, client };
+	}
+
+	test('that changes who may connect: it does not go on by the rules of before', async () => {
+		const { world, filter, client } = connected();
+		world.listener.activate(config(chain('one', new NotingFilter(), null, 'those with a certificate')));
+		expect(filter.served).toEqual(['served', 'drained']);
+		// What does not end by itself, as TCP does not, is cut.
+		world.clock.advance(9000);
+		expect(client.isClosed).toBe(false);
+		world.clock.advance(2000);
+		// Closing is told in the next turn.
+		await Promise.resolve();
+		expect(client.isClosed).toBe(true);
+		expect(world.listener.connectionCount).toBe(0);
+	});
+
+	test('that takes its chain away after another that it lived through: it is drained all the same', () => {
+		const { world, filter, client } = connected();
+		world.listener.activate(config(chain('one', new NotingFilter(), null)));
+		world.clock.advance(20_000);
+		expect(filter.served).toEqual(['served']);
+		expect(client.isClosed).toBe(false);
+		world.listener.activate(config(chain('other', new NotingFilter(), null)));
+		expect(filter.served).toEqual(['served', 'drained']);
+		world.clock.advance(11_000);
+		expect(client.isClosed).toBe(true);
 	});
 });
 

@@ -16,6 +16,7 @@ import {
 	type ServerTlsOptions,
 	type Listener as Socket,
 } from '../../net/network.ts';
+import type { Timer } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import { reportFault } from '../../std/fault.ts';
 import { Logger } from '../../std/log.ts';
@@ -44,7 +45,8 @@ export interface ListenerDirectory {
 }
 
 interface Taken {
-	readonly chain: FilterChain;
+	/** The present version of its filter chain, unless that was given up. */
+	chain: FilterChain;
 	readonly connection: Connection;
 	readonly found: Findings;
 	/** What came while listener filters looked; null: nothing. */
@@ -65,6 +67,8 @@ export class ActiveListener implements InspectionListener {
 	private drainsGently = false;
 	/** Chains that an update took away; a handshake that began under one may still come to its end. */
 	private readonly givenUp = new WeakSet<FilterChain>();
+	/** Until what was given up is cut. */
+	private readonly drainTimers = new Set<Timer>();
 	private readonly uriSans = new WeakMap<ServerTlsOptions, string>();
 
 	constructor(
@@ -75,6 +79,8 @@ export class ActiveListener implements InspectionListener {
 		private readonly directory: ListenerDirectory,
 		private readonly overload: OverloadContext,
 		random: Random,
+		/** How long connections of a filter chain that was given up may go on. */
+		private readonly drainTimeMs: number,
 	) {
 		this.stats = new ListenerStats(registry, statName);
 		this.admission = new ListenerAdmission(name, overload, random, this.stats);
@@ -265,15 +271,14 @@ export class ActiveListener implements InspectionListener {
 
 	closeConnections(): void {
 		for (const inspection of [...this.inspections]) inspection.close();
-		for (const taken of [...this.connections.values()]) {
-			if (taken.served === null) taken.connection.reset();
-			else taken.served.close();
-		}
+		for (const taken of [...this.connections.values()]) closeTaken(taken);
 	}
 
 	/** Gives up the filter chains; connections may still end by themselves. */
 	release(): void {
 		this.stopListening();
+		for (const timer of this.drainTimers) timer.cancel();
+		this.drainTimers.clear();
 		if (this.inForce !== null) for (const chain of allChains(this.inForce)) releaseFilterChain(chain);
 	}
 
@@ -336,18 +341,34 @@ export class ActiveListener implements InspectionListener {
 		this.admission.count(this.connectionCount);
 	}
 
+	/** Connections go on with the next version of their chain, but not where it would have let in others. */
 	private handOver(before: ListenerConfig, next: ListenerConfig): void {
 		const kept = new Set(allChains(next));
 		const byIdentity = new Map(allChains(next).map((chain) => [chain.identityKey, chain]));
+		const drained: Taken[] = [];
 		for (const old of allChains(before)) {
 			if (kept.has(old)) continue;
 			const successor = byIdentity.get(old.identityKey);
-			if (successor === undefined || !old.filter.handOver(successor.filter)) {
-				this.givenUp.add(old);
-				for (const taken of [...this.connections.values()]) if (taken.chain === old) taken.served?.drain();
+			const goesOn =
+				successor !== undefined && successor.admissionKey === old.admissionKey && old.filter.handOver(successor.filter);
+			if (!goesOn) this.givenUp.add(old);
+			for (const taken of this.connections.values()) {
+				if (taken.chain !== old) continue;
+				if (goesOn) taken.chain = successor;
+				else drained.push(taken);
 			}
 			releaseFilterChain(old);
 		}
+		if (drained.length > 0) this.giveUp(drained);
+	}
+
+	private giveUp(connections: readonly Taken[]): void {
+		for (const taken of connections) taken.served?.drain();
+		const timer = this.network.clock.after(this.drainTimeMs, () => {
+			this.drainTimers.delete(timer);
+			for (const taken of connections) if (this.connections.get(taken.connection) === taken) closeTaken(taken);
+		});
+		this.drainTimers.add(timer);
 	}
 
 	/** First URI SAN of the certificate that we show, parsed once per certificate. */
@@ -359,6 +380,11 @@ export class ActiveListener implements InspectionListener {
 		}
 		return found;
 	}
+}
+
+function closeTaken({ connection, served }: Taken): void {
+	if (served === null) connection.reset();
+	else served.close();
 }
 
 class Handshake implements ConnectionHandler {

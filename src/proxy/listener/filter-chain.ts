@@ -1,7 +1,7 @@
 // One filter chain of a listener, compiled: how its connections are secured, and the network filter
 // that serves them. For which connections it is: filter-chain-match.ts.
 
-import { toBinary } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
 import type { TransportSocket } from '../../generated/envoy/config/core/v3/base_pb.ts';
 import {
 	type FilterChain as FilterChainConfig,
@@ -40,6 +40,8 @@ export interface FilterChain {
 	readonly contentKey: string;
 	/** Equal for two versions of one chain: name and match. */
 	readonly identityKey: string;
+	/** Equal for two versions that let in the same clients: transport socket, and rules on who may connect. */
+	readonly admissionKey: string;
 	/** Null: plain text. */
 	readonly tls: CompiledDownstreamTls | null;
 	readonly filter: NetworkFilter;
@@ -76,6 +78,7 @@ export function compileFilterChain(
 		return {
 			contentKey,
 			identityKey: identityKeyOf(config),
+			admissionKey: admissionKeyOf(config),
 			tls,
 			filter: compileFilters(config, context, object, field),
 		};
@@ -100,6 +103,14 @@ function identityKeyOf(config: FilterChainConfig): string {
 	const match = config.filterChainMatch;
 	const bytes = match === undefined ? '' : Buffer.from(toBinary(FilterChainMatchSchema, match)).toString('base64');
 	return `${config.name}\n${bytes}`;
+}
+
+function admissionKeyOf({ transportSocket, filters }: FilterChainConfig): string {
+	const rules = filters.filter(
+		({ configType }) => configType.case === 'typedConfig' && configType.value.typeUrl === networkRbacFactory.typeUrl,
+	);
+	const bytes = toBinary(FilterChainSchema, create(FilterChainSchema, { transportSocket, filters: rules }));
+	return Buffer.from(bytes).toString('base64');
 }
 
 function compileTransportSocket(

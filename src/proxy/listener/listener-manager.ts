@@ -302,6 +302,7 @@ export class ListenerManager implements ListenerDirectory {
 			this,
 			overload,
 			environment.random,
+			this.options.drainTimeMs ?? DRAIN_TIME_MS_DEFAULT,
 		);
 		const isInTheWay = before?.active.boundAddress != null && sameAddress(before.newest, config);
 		try {
