@@ -9,6 +9,7 @@ import { FIELDS_WITHOUT_EFFECT } from '../proxy/fields-without-effect.ts';
 import { operatorNames } from '../proxy/format/operators.ts';
 import { CORS_FIELDS } from '../proxy/http-filters/cors.ts';
 import { FAULT_FIELDS } from '../proxy/http-filters/fault.ts';
+import { FILTER_CONFIG_FIELDS } from '../proxy/http-filters/filter-registry.ts';
 import { GRPC_HTTP1_BRIDGE_FIELDS } from '../proxy/http-filters/grpc-http1-bridge.ts';
 import { GRPC_STATS_FIELDS } from '../proxy/http-filters/grpc-stats.ts';
 import { GRPC_WEB_FIELDS } from '../proxy/http-filters/grpc-web.ts';
@@ -32,6 +33,7 @@ const SECTIONS: readonly (readonly [string, SupportedFields])[] = [
 	['Routes', ROUTE_FIELDS],
 	['Router filter', ROUTER_FIELDS],
 	['Fault filter', FAULT_FIELDS],
+	['Filters on a route', FILTER_CONFIG_FIELDS],
 	['Listener filters', LISTENER_FILTER_FIELDS],
 	['Network RBAC filter', NETWORK_RBAC_FIELDS],
 	['Network direct response', DIRECT_RESPONSE_FIELDS],

@@ -172,7 +172,14 @@ function routes(): object {
 						match: { prefix: '/delayed' },
 						...to('a'),
 						typed_per_filter_config: {
-							fault: { '@type': FAULT_TYPE, delay: { fixed_delay: '0.05s', percentage: { numerator: 100 } } },
+							fault: {
+								'@type': 'type.googleapis.com/envoy.config.route.v3.FilterConfig',
+								config: {
+									'@type': FAULT_TYPE,
+									abort: { http_status: 556, percentage: { numerator: 100 } },
+									delay: { fixed_delay: '0.05s', percentage: { numerator: 100 } },
+								},
+							},
 						},
 					},
 					{ match: { prefix: '/ok' }, ...to('a') },

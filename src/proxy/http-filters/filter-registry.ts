@@ -1,12 +1,19 @@
 // The kinds of HTTP and TCP filters that this proxy knows, and how a list of them becomes a chain.
 
-import type { Any } from '@bufbuild/protobuf/wkt';
+import { create } from '@bufbuild/protobuf';
+import { type Any, AnySchema } from '@bufbuild/protobuf/wkt';
+import { FilterConfigSchema } from '../../generated/envoy/config/route/v3/route_components_pb.ts';
 import type { HttpFilter as HttpFilterConfig } from '../../generated/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.ts';
 import { ConfigError } from '../../std/errors.ts';
+import type { SupportedFields } from '../field-check.ts';
 import type { RouteFilterConfigCompiler } from '../route/route-compiler.ts';
 import { TypedConfig } from '../typed-config.ts';
 import { type FilterContext, type HttpFilter, HttpFilterChain, type HttpFilterFactory } from './filter.ts';
 import { ROUTER_TYPE, Router } from './router.ts';
+
+const FILTER_CONFIG_TYPE = 'type.googleapis.com/envoy.config.route.v3.FilterConfig';
+
+export const FILTER_CONFIG_FIELDS: SupportedFields = { 'envoy.config.route.v3.FilterConfig': ['config'] };
 
 export class HttpFilterRegistry {
 	private readonly factories = new Map<string, HttpFilterFactory>();
@@ -58,9 +65,13 @@ export class HttpFilterRegistry {
 		return { chain: new HttpFilterChain(filters), router };
 	}
 
-	/** For `typed_per_filter_config`. */
+	/** For `typed_per_filter_config`: a filter's own configuration, or one within Envoy's `FilterConfig`. */
 	readonly compileRouteConfig: RouteFilterConfigCompiler = (name, config: Any, object, field) => {
 		const typed = TypedConfig.read(config, object, field);
+		if (typed.typeUrl === FILTER_CONFIG_TYPE) {
+			const inner = typed.message(FilterConfigSchema, FILTER_CONFIG_FIELDS);
+			return this.compileRouteConfig(name, inner.config ?? create(AnySchema), object, `${field}.config`);
+		}
 		const factory = this.byRouteType.get(typed.typeUrl);
 		if (factory?.compileRouteConfig === undefined) {
 			throw typed.error('', typed.typeUrl, `a configuration that the filter ${JSON.stringify(name)} takes on a route`);

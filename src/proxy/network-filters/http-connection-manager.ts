@@ -181,7 +181,8 @@ function settingsOf(
 		idleTimeoutMs: durationMs(common?.idleTimeout) ?? IDLE_TIMEOUT_MS_DEFAULT,
 		maxConnectionDurationMs: durationMs(common?.maxConnectionDuration) ?? 0,
 		drainTimeoutMs: durationMs(message.drainTimeout) ?? DRAIN_TIMEOUT_MS_DEFAULT,
-		delayedCloseMs: delayedCloseMs ?? DELAYED_CLOSE_MS_DEFAULT,
+		// Our side is ended at once; less would take the answer from a client that is slow to read it.
+		delayedCloseMs: Math.max(delayedCloseMs ?? 0, DELAYED_CLOSE_MS_DEFAULT),
 		// 0 bounds nothing in Envoy; a client that takes nothing would hold its connection for ever.
 		flushLingerMs: delayedCloseMs === null || delayedCloseMs === 0 ? FLUSH_LINGER_MS_DEFAULT : delayedCloseMs,
 		maxStreamDurationMs: durationMs(common?.maxStreamDuration) ?? 0,

@@ -111,7 +111,7 @@ export class HttpConnection
 			return;
 		}
 		this.connection.end();
-		this.lingerUntil(this.settingsAtOpen.flushLingerMs);
+		this.lingerUntil(this.flushLingerMs());
 	}
 
 	// The socket.
@@ -297,6 +297,11 @@ export class HttpConnection
 		this.codec.receive(all);
 	}
 
+	/** With nothing left in our hands, what the kernel holds still has time: a reset would take it from the client. */
+	private flushLingerMs(): number {
+		return this.connection.bufferedBytes > 0 ? this.settingsAtOpen.flushLingerMs : KERNEL_LINGER_MS;
+	}
+
 	/** We have ended our side; a client that neither takes what is left nor ends its own is cut off. */
 	private lingerUntil(ms: number): void {
 		if (this.closed) return;
@@ -320,7 +325,7 @@ export class HttpConnection
 				return;
 			}
 			this.lingerDueMs = NEVER;
-			this.lingerUntil(this.settingsAtOpen.flushLingerMs);
+			this.lingerUntil(this.flushLingerMs());
 		}
 		const { stats } = this.settingsAtOpen;
 		const maxConnectionDurationMs = this.connectionDurationMs();
@@ -425,6 +430,9 @@ function abortedDispatch(serverName: string, date: string): Uint8Array {
 		'latin1',
 	);
 }
+
+/** After an orderly close with everything handed to the kernel. */
+const KERNEL_LINGER_MS = 30_000;
 
 /** Longer waits are cut into pieces of this: timers of the platform take no more than 2^31 ms. */
 const TIMER_MAX_MS = 2 ** 30;
