@@ -29,8 +29,11 @@ class NotingFilter implements NetworkFilter {
 	/** Whether connections may go on with a next one. */
 	handsOver = true;
 
-	serve({ connection, onClosed }: ConnectionInfo): ServedConnection {
+	localUriSan = '';
+
+	serve({ connection, onClosed, localUriSan }: ConnectionInfo): ServedConnection {
 		this.served.push('served');
+		this.localUriSan = localUriSan;
 		connection.handler = { ...SILENT, onClose: onClosed };
 		return { drain: () => void this.served.push('drained'), close: () => connection.reset() };
 	}
@@ -198,6 +201,25 @@ describe('an update under a connection', () => {
 		world.clock.advance(11_000);
 		expect(client.isClosed).toBe(true);
 	});
+});
+
+test('of several certificates the name of the one that was shown is told', async () => {
+	const authority = await TestAuthority.create();
+	const [first, second] = await Promise.all(
+		['one', 'two'].map(async (name): Promise<ServerTlsOptions> => {
+			const { certificatePem, privateKeyPem } = await authority.issue({ uris: [`spiffe://test/${name}`] });
+			return { certificateChainPem: certificatePem, privateKeyPem };
+		}),
+	);
+	const world = new World();
+	const filter = new NotingFilter();
+	const only = config(chain('one', filter, { ...first!, select: () => second! }));
+	world.listener.bind(only, false);
+	world.listener.activate(only);
+	world.connect(authority.certificatePem);
+	world.clock.advance(100);
+	expect(filter.served).toEqual(['served']);
+	expect(filter.localUriSan).toBe('spiffe://test/two');
 });
 
 test('a connection that comes before the certificate is there is counted as such', async () => {

@@ -233,18 +233,20 @@ export class ActiveListener implements InspectionListener {
 		if (options === null) {
 			this.stats.secretsNotReady.inc();
 			if (log.enabled('debug')) log.debug('a certificate is not there yet', { listener: this.name });
-			connection.handler = new Handshake(this, taken, '');
+			connection.handler = new Handshake(this, taken, null);
 			connection.reset();
 			return;
 		}
-		connection.handler = new Handshake(this, taken, this.uriSanOf(options));
+		const handshake = new Handshake(this, taken, options);
+		connection.handler = handshake;
 		taken.received = null;
-		connection.startServerTls(this.withTimeout(options, config), received ?? undefined);
+		connection.startServerTls(handshake.noting(this.withTimeout(options, config)), received ?? undefined);
 	}
 
-	handshaken(taken: Taken, localUriSan: string): void {
+	/** `shown`: with the certificate that the client was shown. */
+	handshaken(taken: Taken, shown: ServerTlsOptions | null): void {
 		if (taken.connection.tls !== null) this.stats.tls.handshaken(taken.connection.tls);
-		this.serve(taken, localUriSan);
+		this.serve(taken, shown === null ? '' : this.uriSanOf(shown));
 	}
 
 	handshakeFailed(taken: Taken, error: WeftError | null): void {
@@ -292,7 +294,10 @@ export class ActiveListener implements InspectionListener {
 	private withTimeout(options: ServerTlsOptions, config: ListenerConfig): ServerTlsOptions {
 		const scaled = config.bypassesOverload ? null : this.overload.state.handshakeTimeout;
 		if (scaled === null) return options;
-		return { ...options, handshakeTimeoutMs: scaled.of(options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS) };
+		const configuredMs = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_DEFAULT_MS;
+		const handshakeTimeoutMs = scaled.of(configuredMs);
+		// The TLS context is found by the options' identity: others cost each connection a search by content.
+		return handshakeTimeoutMs === configuredMs ? options : { ...options, handshakeTimeoutMs };
 	}
 
 	private serve(taken: Taken, localUriSan: string): void {
@@ -391,11 +396,25 @@ class Handshake implements ConnectionHandler {
 	constructor(
 		private readonly listener: ActiveListener,
 		private readonly taken: Taken,
-		private readonly localUriSan: string,
+		/** Null: no handshake comes about. */
+		private shown: ServerTlsOptions | null,
 	) {}
 
+	/** `options`, of which it hears what they select. */
+	noting(options: ServerTlsOptions): ServerTlsOptions {
+		const { select } = options;
+		if (select === undefined) return options;
+		return {
+			...options,
+			select: (hello) => {
+				this.shown = select(hello);
+				return this.shown;
+			},
+		};
+	}
+
 	onConnect(): void {
-		this.listener.handshaken(this.taken, this.localUriSan);
+		this.listener.handshaken(this.taken, this.shown);
 	}
 
 	onData(): void {}
