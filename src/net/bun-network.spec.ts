@@ -33,6 +33,27 @@ test('a refused TCP connection says so', async () => {
 	expect(recorder.error?.code).toBe('connect_refused');
 });
 
+test('the memory of what was read in large pieces is given back when the call is over', async () => {
+	const network = new BunNetwork();
+	const kept: Uint8Array[] = [];
+	let largest = 0;
+	const reader = new Recorder(false);
+	reader.onBytes = (_connection, bytes) => {
+		largest = Math.max(largest, bytes.length);
+		kept.push(bytes);
+	};
+	const listener = network.listen({ address: loopback }, (connection) => reader.attach(connection));
+	const client = network.connect({ address: listener.address }, new Recorder());
+	client.write(new Uint8Array(1024 * 1024));
+	await reader.until(() => reader.receivedBytes === 1024 * 1024);
+	// Out of the call in which the last came.
+	await new Promise(setImmediate);
+	expect(largest).toBeGreaterThan(4096);
+	expect(Math.max(...kept.map((bytes) => bytes.length))).toBeLessThan(4096);
+	client.reset();
+	listener.close();
+});
+
 test('a unix socket has its mode, knows its peer, and its file goes with it', async () => {
 	const network = new BunNetwork();
 	const path = newPath();

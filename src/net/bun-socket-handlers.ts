@@ -10,7 +10,7 @@ import type { BunConnection } from './bun-connection.ts';
 import { connectError } from './bun-errors.ts';
 import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
 import type { TimerWheel } from './timer-wheel.ts';
-import type { TurnEnd } from './write-buffer.ts';
+import { giveBack, type TurnEnd } from './write-buffer.ts';
 
 /** Bun's socket, with the `fd` that its types leave out. `data` is null once nobody listens. */
 export type NativeSocket = Socket<BunConnection | null> & { readonly fd?: number };
@@ -70,6 +70,12 @@ function contextOf({ id, origin, local, remote }: BunConnection): LogFields {
 	return { connection: id, side: origin, local: formatAddress(local), remote: formatAddress(remote) };
 }
 
+/**
+ * Bun makes an array of its own for each read, of up to 512 KiB. Left to the collector, some tens of MiB of them
+ * gather while a long body passes; given back at once, the next read finds the same memory, still in the cache.
+ */
+const GIVEN_BACK_BYTES_MIN = 4 * 1024;
+
 function onData(socket: NativeSocket, bytes: Uint8Array): void {
 	const connection = socket.data;
 	if (connection == null || !connection.uses(socket)) return;
@@ -81,6 +87,7 @@ function onData(socket: NativeSocket, bytes: Uint8Array): void {
 		connection.boundary.caught(connection, error);
 	}
 	time?.letGo();
+	if (bytes.length >= GIVEN_BACK_BYTES_MIN) giveBack(bytes);
 }
 
 function onDrain(socket: NativeSocket): void {

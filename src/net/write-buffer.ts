@@ -44,6 +44,11 @@ export function releaseSlab(slab: Uint8Array): void {
 	largePool.push(slab);
 }
 
+/** Frees the memory of an array that nobody uses any more, which has all of its buffer to itself: it is empty then. */
+export function giveBack(bytes: Uint8Array): void {
+	(bytes.buffer as ArrayBuffer).transfer(0);
+}
+
 /** First in, first out, of bytes that it owns. */
 export class ByteQueue {
 	private readonly chunks: Uint8Array[] = [];
@@ -87,6 +92,7 @@ export class ByteQueue {
 		const limit = this.chunks.length === 1 ? this.tailLength : first.length;
 		if (this.readOffset < limit) return;
 		this.chunks.shift();
+		giveBack(first);
 		this.readOffset = 0;
 		if (this.chunks.length === 0) this.tailLength = 0;
 	}
