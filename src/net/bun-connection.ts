@@ -5,6 +5,7 @@
 import { assert } from '../std/assert.ts';
 import type { Timer } from '../std/clock.ts';
 import { type ErrorOrigin, errorMessage, type WeftError } from '../std/errors.ts';
+import type { ConnectingSocket } from './abandoned-connects.ts';
 import { brokenError, connectTimeout, handshakeError, handshakeFailureOf } from './bun-errors.ts';
 import { type NativeSocket, SERVER_TLS_HANDLERS, type SocketBoundary } from './bun-socket-handlers.ts';
 import { readClientHello } from './client-hello.ts';
@@ -62,6 +63,9 @@ export class BunConnection implements Connection {
 	private paused = false;
 	private dataGiven = false;
 	private timer: Timer | null = null;
+	/** Bun is making the socket. */
+	private isAttempted = false;
+	private connecting: ConnectingSocket | null = null;
 	private failure: Error | null = null;
 	private tlsOptions: ServerTlsOptions | ClientTlsOptions | null = null;
 	/** What came of a ClientHello that is waited for; null: none is. */
@@ -204,6 +208,25 @@ export class BunConnection implements Connection {
 
 	startConnectTimer(timeoutMs: number): void {
 		this.startTimer(timeoutMs, () => connectTimeout(this.remote, timeoutMs, this.state === 'handshaking'));
+	}
+
+	/** Bun makes the socket, by `make`, and says by `attemptOver` when it is open or has failed: in `make`, or later. */
+	attempt(make: () => void): void {
+		this.isAttempted = true;
+		try {
+			const connecting = this.boundary.abandoned.watch(make);
+			if (this.isAttempted) this.connecting = connecting;
+		} catch (error) {
+			this.isAttempted = false;
+			throw error;
+		}
+	}
+
+	attemptOver(): void {
+		if (!this.isAttempted) return;
+		this.isAttempted = false;
+		this.connecting = null;
+		if (this.state === 'closed') this.boundary.abandoned.over();
 	}
 
 	/** The outbound socket is there; with TLS its handshake begins. */
@@ -443,7 +466,7 @@ export class BunConnection implements Connection {
 		if (socket !== null) {
 			socket.data = null;
 			socket.terminate();
-		}
+		} else if (this.isAttempted) this.boundary.abandoned.abandon(this.connecting);
 		queueMicrotask(() => this.boundary.notifyClose(this, error));
 	}
 

@@ -82,6 +82,11 @@ export class BunNetwork implements Network {
 		return this.boundary.caughtErrors;
 	}
 
+	/** Connects that were given up, and that the kernel still tries. */
+	get abandonedConnects(): number {
+		return this.boundary.abandoned.count;
+	}
+
 	/** What is listened on now, for another process. The descriptors stay this network's. */
 	listening(): SocketGroup[] {
 		return [...this.listeners].map((one) => ({ asked: one.asked, bound: one.address, fds: one.descriptors() }));
@@ -271,14 +276,16 @@ export class BunNetwork implements Network {
 			...(tls === null ? {} : { tls: nativeClientTls(tls) }),
 		};
 		try {
-			const opening =
-				address.kind === 'pipe'
-					? Bun.connect<BunConnection | null>({ ...common, unix: address.path })
-					: inNamespace(address, () =>
-							Bun.connect<BunConnection | null>({ ...common, hostname: address.host, port: address.port }),
-						);
-			// `connectError` has said it already.
-			opening.catch(() => {});
+			connection.attempt(() => {
+				const opening =
+					address.kind === 'pipe'
+						? Bun.connect<BunConnection | null>({ ...common, unix: address.path })
+						: inNamespace(address, () =>
+								Bun.connect<BunConnection | null>({ ...common, hostname: address.host, port: address.port }),
+							);
+				// `connectError` has said it already.
+				opening.catch(() => {});
+			});
 		} catch (error) {
 			connection.failed(
 				error instanceof WeftError

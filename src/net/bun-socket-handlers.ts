@@ -6,6 +6,7 @@ import type { Clock } from '../std/clock.ts';
 import type { WeftError } from '../std/errors.ts';
 import { reportFault } from '../std/fault.ts';
 import type { LogFields } from '../std/log.ts';
+import { AbandonedConnects } from './abandoned-connects.ts';
 import type { BunConnection } from './bun-connection.ts';
 import { connectError } from './bun-errors.ts';
 import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
@@ -20,6 +21,7 @@ export type NativeHandlers = SocketHandler<BunConnection | null>;
 export class SocketBoundary {
 	/** Exceptions caught so far. */
 	caughtErrors = 0;
+	readonly abandoned = new AbandonedConnects();
 
 	constructor(
 		readonly clock: Clock,
@@ -163,6 +165,7 @@ export function connectHandlers(connection: BunConnection, tls: ClientTlsOptions
 	const handlers: NativeHandlers = {
 		...SHARED,
 		open(socket) {
+			connection.attemptOver();
 			try {
 				if (connection.boundary.isScarce((socket as NativeSocket).fd ?? -1)) {
 					connection.failed(connectError(connection.remote, new Error('too many open files')));
@@ -176,6 +179,7 @@ export function connectHandlers(connection: BunConnection, tls: ClientTlsOptions
 			}
 		},
 		connectError(_socket, error) {
+			connection.attemptOver();
 			connection.failed(connectError(connection.remote, error));
 		},
 	};
