@@ -96,7 +96,7 @@ beforeAll(async () => {
 	writeFileSync(file, JSON.stringify({ static_resources: { listeners, clusters } }));
 	weft = new WeftProcess(['proxy', '-c', file]);
 	await weft.says(/main: ready/);
-});
+}, LIMIT_MS);
 
 afterAll(async () => {
 	await weft?.kill();
