@@ -42,6 +42,7 @@ import type { Random } from '../std/random.ts';
 import type { MetricRegistry } from '../telemetry/registry.ts';
 import { AdsClient } from '../xds/ads-client.ts';
 import type { AdsTransport } from '../xds/ads-transport.ts';
+import type { DiscoveryClient } from '../xds/discovery-client.ts';
 import { FileDiscovery } from '../xds/file-discovery.ts';
 import { type GrpcAdsTarget, GrpcAdsTransport } from '../xds/grpc-ads-transport.ts';
 
@@ -64,8 +65,10 @@ export interface ProxyOptions {
 	readonly residentBytes?: () => number;
 	/** What the overload action `shrink_heap` does. Default: nothing. */
 	readonly shrinkHeap?: () => void;
-	/** Several workers share the ports. Default false. */
-	readonly reusePort?: boolean;
+	/** Where resources come from instead: a worker gets them from its main process. By `ads`, or a file's path. */
+	readonly discovery?: ((source: string) => DiscoveryClient) | null;
+	/** Puts something between what brings resources and this proxy. Default: nothing. */
+	readonly overhear?: (source: string, client: DiscoveryClient) => DiscoveryClient;
 	/** How long connections of a removed listener may go on. Default 600000. */
 	readonly drainTimeMs?: number;
 }
@@ -75,7 +78,7 @@ export interface RunningProxy {
 	readonly ready: Promise<void>;
 	readonly isReady: boolean;
 	readonly bootstrap: Bootstrap;
-	/** Null: the bootstrap has no `ads_config`. */
+	/** Null: the bootstrap has no `ads_config`, or resources come from elsewhere. */
 	readonly ads: AdsClient | null;
 	readonly clusters: UpstreamClusterManager;
 	readonly listeners: ListenerManager;
@@ -130,10 +133,12 @@ class ComposedProxy implements RunningProxy {
 		const { bootstrap, network, random, registry } = options;
 		const { clock } = network;
 		this.bootstrap = bootstrap;
+		const { discovery = null, overhear = (_source: string, client: DiscoveryClient) => client } = options;
 		this.sources = new ConfigSources((path) => {
+			if (discovery !== null) return discovery(path);
 			const file = new FileDiscovery(path, typeRegistry);
 			this.files.push(file);
-			return file;
+			return overhear(path, file);
 		});
 		this.secrets = new SecretManager(
 			this.sources,
@@ -146,6 +151,9 @@ class ComposedProxy implements RunningProxy {
 		const ads = compileAdsConfig(bootstrap, this.secrets);
 		if (ads !== null) {
 			this.adsCluster = ads.clusterName;
+			if (discovery !== null) this.sources.useAds(discovery(ADS_SOURCE));
+		}
+		if (ads !== null && discovery === null) {
 			this.ads = new AdsClient({
 				transport: options.makeAdsTransport?.(ads.target) ?? new GrpcAdsTransport({ ...ads.target, network, random }),
 				node: bootstrap.node ?? create(NodeSchema),
@@ -154,7 +162,7 @@ class ComposedProxy implements RunningProxy {
 				nodeOnFirstMessageOnly: ads.nodeOnFirstMessageOnly,
 				stateDirectory: options.stateDir ?? null,
 			});
-			this.sources.useAds(this.ads);
+			this.sources.useAds(overhear(ADS_SOURCE, this.ads));
 		}
 		this.clusters = new UpstreamClusterManager(
 			{
@@ -204,7 +212,6 @@ class ComposedProxy implements RunningProxy {
 			},
 			secrets: this.secrets,
 			connections,
-			...(options.reusePort === undefined ? {} : { reusePort: options.reusePort }),
 			...(options.drainTimeMs === undefined ? {} : { drainTimeMs: options.drainTimeMs }),
 		});
 		if (overloadConfig !== null) {
@@ -283,6 +290,8 @@ class ComposedProxy implements RunningProxy {
 }
 
 const OBJECT = 'bootstrap';
+/** A file's path is absolute, or begins with a dot or a folder: none is `ads`. */
+const ADS_SOURCE = 'ads';
 
 /** RFC 9110 §5.6.7, made once per second. */
 function httpDate(clock: Clock): () => string {

@@ -3,20 +3,15 @@
 //
 //   identity ─▶ proxy ─▶ admin ─▶ reports ─▶ ready ─▶ leave() ─▶ stop()
 
-import { fromBinary } from '@bufbuild/protobuf';
 import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
-import { RouteConfigurationSchema } from '../generated/envoy/config/route/v3/route_pb.ts';
 import type { IdentityAgent } from '../identity/identity-agent.ts';
 import type { Listener, Network } from '../net/network.ts';
-import { compileListenAddress } from '../proxy/address.ts';
-import { startAdminServer } from '../proxy/admin/admin-server.ts';
-import type { ServerState } from '../proxy/admin/admin-state.ts';
-import { typeRegistry } from '../proxy/type-registry.ts';
 import type { WeftError } from '../std/errors.ts';
 import type { Random } from '../std/random.ts';
 import { MetricRegistry } from '../telemetry/registry.ts';
 import { countFaults } from './process-faults.ts';
 import { type RunningProxy, startProxy } from './proxy.ts';
+import { ProxyAdmin } from './proxy-admin.ts';
 import type { SidecarReports, startReports } from './sidecar-reports.ts';
 import { shrinkHeap } from './startup-memory.ts';
 
@@ -57,7 +52,7 @@ export interface Sidecar {
 }
 
 /** What only a sidecar of the mesh has. */
-interface MeshParts {
+export interface MeshParts {
 	readonly agent: IdentityAgent;
 	readonly startReports: typeof startReports;
 }
@@ -79,7 +74,7 @@ export function isMeshSidecar(bootstrap: Bootstrap): boolean {
 }
 
 /** Loaded only here: what they bring along is a third of a bare proxy's memory. */
-async function startMeshParts(options: SidecarOptions): Promise<MeshParts> {
+export async function startMeshParts(options: SidecarOptions): Promise<MeshParts> {
 	const { startIdentity } = await import('./sidecar-identity.ts');
 	const { startReports } = await import('./sidecar-reports.ts');
 	return { agent: await startIdentity(options), startReports };
@@ -91,18 +86,12 @@ class ComposedSidecar implements Sidecar {
 	private readonly admin: Listener | null;
 	private readonly reports: SidecarReports | null;
 	private readonly agent: IdentityAgent | null;
-	private readonly startedMs: number;
-	private draining = false;
-	private healthCheckFailed = false;
+	private readonly adminState: ProxyAdmin;
 
-	constructor(
-		private readonly options: SidecarOptions,
-		mesh: MeshParts | null,
-	) {
+	constructor(options: SidecarOptions, mesh: MeshParts | null) {
 		const { bootstrap, network, random, stateDir, drainTimeMs } = options;
 		const registry = new MetricRegistry();
 		countFaults(registry);
-		this.startedMs = network.clock.wallMs();
 		this.agent = mesh === null ? null : mesh.agent;
 		this.proxy = startProxy({
 			bootstrap,
@@ -114,8 +103,16 @@ class ComposedSidecar implements Sidecar {
 			drainTimeMs,
 			shrinkHeap,
 		});
+		this.adminState = new ProxyAdmin({
+			...options,
+			proxy: this.proxy,
+			registry,
+			startedMs: network.clock.wallMs(),
+			firstStartedMs: options.firstStartedMs ?? null,
+			isReady: () => this.proxy.isReady,
+		});
 		try {
-			this.admin = this.startAdmin(registry);
+			this.admin = this.adminState.listen();
 		} catch (error) {
 			void this.proxy.stop();
 			throw error;
@@ -129,20 +126,20 @@ class ComposedSidecar implements Sidecar {
 	}
 
 	async leave(deadlineMs: number): Promise<void> {
-		this.draining = true;
+		this.adminState.draining = true;
 		await this.proxy.ads?.close();
 		await this.proxy.listeners.drainInbound(deadlineMs);
 	}
 
 	async retire(deadlineMs: number): Promise<void> {
 		this.admin?.close();
-		this.draining = true;
+		this.adminState.draining = true;
 		await this.proxy.retire(deadlineMs);
 		await this.end();
 	}
 
 	async stop(deadlineMs: number): Promise<void> {
-		this.draining = true;
+		this.adminState.draining = true;
 		await this.proxy.drain(deadlineMs);
 		await this.end();
 	}
@@ -152,63 +149,5 @@ class ComposedSidecar implements Sidecar {
 		await this.proxy.stop();
 		await this.agent?.stop();
 		this.admin?.close();
-	}
-
-	/** Null: the bootstrap has no `admin.address`. */
-	private startAdmin(registry: MetricRegistry): Listener | null {
-		const { bootstrap, network, version, commandLine, drainTimeMs, onQuit } = this.options;
-		if (bootstrap.admin?.address === undefined) return null;
-		const { proxy } = this;
-		const address = compileListenAddress(bootstrap.admin.address, 'bootstrap', 'admin.address');
-		return startAdminServer(network, address, {
-			clock: network.clock,
-			registry,
-			types: typeRegistry,
-			bootstrap,
-			version,
-			startedMs: this.startedMs,
-			firstStartedMs: this.options.firstStartedMs ?? this.startedMs,
-			commandLine,
-			clusters: proxy.clusters,
-			secrets: proxy.secrets,
-			actions: {
-				drainListeners: ({ graceful, inboundOnly }) => {
-					if (!graceful) proxy.listeners.stopListening({ inboundOnly });
-					else if (inboundOnly) void proxy.listeners.drainInbound(drainTimeMs);
-					else void proxy.listeners.drain(drainTimeMs);
-				},
-				healthCheckFail: () => {
-					this.healthCheckFailed = true;
-				},
-				healthCheckOk: () => {
-					this.healthCheckFailed = false;
-				},
-				reopenLogs: () => proxy.reopenLogs(),
-				quit: onQuit,
-			},
-			state: () => this.serverState(),
-			listeners: () =>
-				proxy.listeners.status().map((one) => ({
-					name: one.name,
-					addresses: [one.address ?? one.configuredAddress],
-					message: one.message,
-					version: one.version,
-					isStatic: one.origin === 'static',
-					lastUpdatedMs: one.lastUpdatedMs,
-					certificates: [],
-				})),
-			routes: () =>
-				proxy.routes.status().flatMap(({ version: routesVersion, value, lastUpdatedMs }) => {
-					if (value === null) return [];
-					const message = fromBinary(RouteConfigurationSchema, value);
-					return [{ message, version: routesVersion, isStatic: false, lastUpdatedMs }];
-				}),
-			ads: () => proxy.ads?.status() ?? null,
-		});
-	}
-
-	private serverState(): ServerState {
-		if (this.draining || this.healthCheckFailed) return 'DRAINING';
-		return this.proxy.isReady ? 'LIVE' : 'INITIALIZING';
 	}
 }

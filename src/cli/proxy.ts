@@ -8,8 +8,9 @@ import { InertNetwork } from '../app/inert-network.ts';
 import { surviveFaults } from '../app/process-faults.ts';
 import { startProxy } from '../app/proxy.ts';
 import { type FromSidecar, SUPERVISION_DESCRIPTOR, WordReader } from '../app/run/supervision-line.ts';
-import { isMeshSidecar, type Sidecar, startSidecar } from '../app/sidecar.ts';
+import { isMeshSidecar, type Sidecar, type SidecarOptions, startSidecar } from '../app/sidecar.ts';
 import { releaseStartupMemory } from '../app/startup-memory.ts';
+import type { WorkersSidecar } from '../app/workers/main-process.ts';
 import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
 import { BunNetwork } from '../net/bun-network.ts';
 import { TimerWheel } from '../net/timer-wheel.ts';
@@ -35,6 +36,7 @@ interface Flags {
 	readonly drainTimeS: number;
 	readonly stateDir?: string;
 	readonly supervised?: boolean;
+	readonly worker?: boolean;
 	readonly restartEpoch?: number;
 	readonly baseId?: number;
 	readonly parentShutdownTimeS: number;
@@ -46,6 +48,8 @@ interface Flags {
 const DRAIN_TIME_S = 600;
 /** Envoy's. */
 const PARENT_SHUTDOWN_TIME_S = 900;
+/** Sockets of one address are handed over in one message. */
+const WORKERS_MAX = 128;
 const JOIN_TOKEN_VARIABLE = 'WEFT_JOIN_TOKEN';
 const log = new Logger('main');
 
@@ -67,7 +71,12 @@ export function register(program: Command): void {
 		.description('run the bare sidecar from an Envoy v3 bootstrap')
 		.option('-c, --config-path <file>', 'the bootstrap, YAML or JSON')
 		.option('--config-yaml <text>', 'a bootstrap in the command line, merged over that of --config-path')
-		.option('--concurrency <workers>', 'how many workers; 1 so far', concurrency, 1)
+		.option(
+			'--concurrency <workers>',
+			'how many workers, each a process that serves its share of the connections',
+			concurrency,
+			1,
+		)
 		.addOption(new Option('-l, --log-level <level>', 'how much it logs').choices(LOG_LEVELS).default('info'))
 		.addOption(
 			new Option('--log-format <format>', 'one line or one JSON object each').choices(['text', 'json']).default('text'),
@@ -95,11 +104,14 @@ export function register(program: Command): void {
 			PARENT_SHUTDOWN_TIME_S,
 		)
 		.option('--disable-hot-restart', 'no other process can take the place of this one')
+		// For the processes that `--concurrency` starts.
+		.addOption(new Option('--worker').hideHelp())
 		// For `weft run`; see app/run/supervision-line.ts.
 		.addOption(new Option('--supervised').hideHelp())
 		.addHelpText('after', EXAMPLES)
 		.action((_flags: unknown, self: Command) => {
 			const flags = self.opts<Flags>();
+			if (flags.worker === true) return import('../app/workers/worker.ts').then(({ runWorker }) => runWorker());
 			logSink.level = flags.logLevel;
 			logSink.format = flags.logFormat;
 			return endWith('proxy', () => (flags.mode === 'validate' ? validate(flags) : serve(flags)));
@@ -124,7 +136,8 @@ async function serve(flags: Flags): Promise<number> {
 	const drainTimeMs = flags.drainTimeS * 1000;
 	const clock = new TimerWheel();
 	const hotRestart = startHotRestart(flags, bootstrap, clock);
-	const network = new BunNetwork({ clock, handed: hotRestart?.handed ?? null });
+	const handed = hotRestart?.handed ?? null;
+	const network = new BunNetwork({ clock, handed });
 	surviveFaults();
 	const { limit, acceptMax } = network.descriptors;
 	// The runtime raised it to the hard limit when it started.
@@ -132,11 +145,13 @@ async function serve(flags: Flags): Promise<number> {
 	const ending = new Ending();
 	ending.listenForSignals();
 	let sidecar: Sidecar | null = null;
+	let workers: WorkersSidecar | null = null;
 	let isReady = false;
 	const restartable: Restartable = {
-		listening: () => (isReady ? network.listening() : null),
+		listening: () => (isReady ? [...network.listening(), ...(workers?.listening() ?? [])] : null),
 		retire: (deadlineMs) => {
 			network.leaveSocketFiles();
+			workers?.leaveSocketFiles();
 			ending.ask({ exitCode: 0, drainMs: deadlineMs, isReplaced: true });
 		},
 		end: () => process.exit(0),
@@ -148,8 +163,14 @@ async function serve(flags: Flags): Promise<number> {
 			onGone: () => ending.ask({ exitCode: 0, drainMs: 0 }),
 		});
 	}
+	const start = async (options: SidecarOptions): Promise<Sidecar> => {
+		if (flags.concurrency === 1) return startSidecar(options);
+		const { startWorkers } = await import('../app/workers/main-process.ts');
+		workers = await startWorkers({ ...options, network, workers: flags.concurrency, handed });
+		return workers;
+	};
 	sidecar = await Promise.race([
-		startSidecar({
+		start({
 			bootstrap,
 			network,
 			random: systemRandom,
@@ -303,8 +324,9 @@ function readText(path: string, object: string): string {
 }
 
 function concurrency(text: string): number {
-	if (text === '1') return 1;
-	throw new InvalidArgumentError('Expected 1: more than one worker is not supported yet.');
+	const value = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+	if (value >= 1 && value <= WORKERS_MAX) return value;
+	throw new InvalidArgumentError(`Expected a number from 1 to ${WORKERS_MAX}.`);
 }
 
 function seconds(text: string): number {

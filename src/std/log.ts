@@ -8,12 +8,15 @@ export type LogFields = Readonly<Record<string, string | number | boolean | null
 export interface LogSink {
 	level: LogLevel;
 	format: 'text' | 'json';
+	/** In every line, for a process that shares its log with others. */
+	context: LogFields;
 	write(line: string): void;
 }
 
 export const logSink: LogSink = {
 	level: 'info',
 	format: 'text',
+	context: {},
 	write: (line) => {
 		process.stderr.write(`${line}\n`);
 	},
@@ -46,17 +49,23 @@ export class Logger {
 	private log(level: LogLevel, message: string, fields: LogFields = {}): void {
 		if (!this.enabled(level)) return;
 		const time = new Date().toISOString();
+		const { context } = logSink;
 		if (logSink.format === 'json') {
-			logSink.write(JSON.stringify({ time, level, component: this.component, message, ...fields }));
+			logSink.write(JSON.stringify({ time, level, component: this.component, message, ...fields, ...context }));
 			return;
 		}
-		let line = `${time} ${level.padEnd(7)} ${this.component}: ${withoutControls(message)}`;
-		for (const key in fields) {
-			const value = fields[key];
-			if (value !== undefined) line += ` ${key}=${typeof value === 'string' ? quoteIfNeeded(value) : value}`;
-		}
-		logSink.write(line);
+		const text = `${time} ${level.padEnd(7)} ${this.component}: ${withoutControls(message)}`;
+		logSink.write(text + fieldsText(fields) + fieldsText(context));
 	}
+}
+
+function fieldsText(fields: LogFields): string {
+	let text = '';
+	for (const key in fields) {
+		const value = fields[key];
+		if (value !== undefined) text += ` ${key}=${typeof value === 'string' ? quoteIfNeeded(value) : value}`;
+	}
+	return text;
 }
 
 function quoteIfNeeded(value: string): string {

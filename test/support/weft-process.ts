@@ -7,7 +7,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 
 const weft = join(import.meta.dir, '../../bin/weft');
-const WAIT_LIMIT_MS = 20_000;
+const WAIT_LIMIT_MS = 60_000;
 
 export class WeftProcess {
 	/** Standard output and standard error, as they came. */

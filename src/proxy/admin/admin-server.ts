@@ -88,8 +88,19 @@ const ENDPOINTS: Readonly<Record<string, Endpoint>> = {
 	},
 };
 
+/** Stands between a request and its answer, where other processes are to be asked or told. */
+export type AdminDetour = (
+	request: SmallRequest,
+	answer: () => SmallResponse,
+) => SmallResponse | Promise<SmallResponse>;
+
 /** @throws ConfigError for an address that others could reach; WeftError as `Network.listen` */
-export function startAdminServer(network: Network, address: Address, state: AdminState): Listener {
+export function startAdminServer(
+	network: Network,
+	address: Address,
+	state: AdminState,
+	detour: AdminDetour = (_request, answer) => answer(),
+): Listener {
 	if (address.kind === 'ip' && !isLoopback(address.host)) {
 		throw new ConfigError({
 			object: 'bootstrap',
@@ -98,7 +109,8 @@ export function startAdminServer(network: Network, address: Address, state: Admi
 			expected: 'a loopback address or a unix socket (pipe): whoever reaches it can stop the proxy',
 		});
 	}
-	return startSmallServer(network, address, (request) => handleAdmin(request, state), { name: 'admin' });
+	const handle = (request: SmallRequest) => detour(request, () => handleAdmin(request, state));
+	return startSmallServer(network, address, handle, { name: 'admin' });
 }
 
 /** For tests, and for a process that has a server of its own. */
@@ -114,6 +126,11 @@ export function handleAdmin(request: SmallRequest, state: AdminState): SmallResp
 		};
 	}
 	return endpoint.handle(state, request.query);
+}
+
+/** What a request that was checked elsewhere is for, here: in a worker, when its main process was asked. */
+export function performAdmin(path: string, query: URLSearchParams, state: AdminState): void {
+	if (Object.hasOwn(ENDPOINTS, path)) ENDPOINTS[path]!.handle(state, query);
 }
 
 /**

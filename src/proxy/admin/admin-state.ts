@@ -47,6 +47,17 @@ export interface AdminActions {
 	quit(): void;
 }
 
+/** What connections to an upstream host have come to, beyond what this process counts itself. */
+export interface HostUse {
+	readonly connections: number;
+	readonly connectionsActive: number;
+	readonly connectFailures: number;
+	readonly requests: number;
+	readonly requestsActive: number;
+	/** `/failed_active_hc` and the like; empty: none. */
+	readonly healthFlags: string;
+}
+
 export interface AdminState {
 	readonly clock: Clock;
 	readonly registry: MetricRegistry;
@@ -62,6 +73,8 @@ export interface AdminState {
 	readonly clusters: UpstreamClusterManager;
 	readonly secrets: SecretManager;
 	readonly actions: AdminActions;
+	/** Of other processes of the same proxy; null: none there. Default: there are no others. */
+	hostUse?(cluster: string, host: string): HostUse | null;
 	state(): ServerState;
 	listeners(): readonly AdminListener[];
 	routes(): readonly AdminRoutes[];

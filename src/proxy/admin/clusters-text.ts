@@ -3,7 +3,7 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { UpstreamCluster } from '../cluster/upstream-cluster.ts';
 import type { UpstreamHost } from '../cluster/upstream-host.ts';
-import type { AdminState } from './admin-state.ts';
+import type { AdminState, HostUse } from './admin-state.ts';
 
 export function clustersText(state: AdminState): string {
 	let text = '';
@@ -19,21 +19,22 @@ export function clustersText(state: AdminState): string {
 		if (cluster.config.discovery.kind === 'eds') {
 			text += `${name}::eds_service_name::${cluster.config.discovery.serviceName}\n`;
 		}
-		for (const host of cluster.hosts()) text += hostLines(cluster, host);
+		for (const host of cluster.hosts()) text += hostLines(state, cluster, host);
 	}
 	return text;
 }
 
-function hostLines(cluster: UpstreamCluster, host: UpstreamHost): string {
-	const { spec, counts } = host;
+function hostLines(state: AdminState, cluster: UpstreamCluster, host: UpstreamHost): string {
+	const { spec } = host;
+	const use = usedBy(state, cluster, host);
 	const values: readonly (readonly [string, string | number])[] = [
-		['cx_active', counts.connectionsActive],
-		['cx_connect_fail', counts.connectFailures],
-		['cx_total', counts.connections],
-		['rq_active', host.activeRequests],
-		['rq_total', counts.requests],
+		['cx_active', use.connectionsActive],
+		['cx_connect_fail', use.connectFailures],
+		['cx_total', use.connections],
+		['rq_active', use.requestsActive],
+		['rq_total', use.requests],
 		['hostname', host.hostname],
-		['health_flags', healthFlags(host)],
+		['health_flags', use.healthFlags === '' ? 'healthy' : use.healthFlags],
 		['weight', host.weight],
 		['region', spec.locality.region],
 		['zone', spec.locality.zone],
@@ -48,7 +49,29 @@ function hostLines(cluster: UpstreamCluster, host: UpstreamHost): string {
 	return text;
 }
 
-/** Envoy's flags, in its order; `healthy` when none is set. */
+/** What this process and others of the same proxy made of it. */
+function usedBy(state: AdminState, cluster: UpstreamCluster, host: UpstreamHost): HostUse {
+	const own = hostUse(host);
+	const others = state.hostUse?.(cluster.name, host.addressText) ?? null;
+	if (others === null) return own;
+	return {
+		connections: own.connections + others.connections,
+		connectionsActive: own.connectionsActive + others.connectionsActive,
+		connectFailures: own.connectFailures + others.connectFailures,
+		requests: own.requests + others.requests,
+		requestsActive: own.requestsActive + others.requestsActive,
+		healthFlags: [...new Set(`${own.healthFlags}${others.healthFlags}`.match(/\/[^/]+/g))].join(''),
+	};
+}
+
+/** Of this process alone. */
+export function hostUse(host: UpstreamHost): HostUse {
+	const { connections, connectionsActive, connectFailures, requests } = host.counts;
+	const requestsActive = host.activeRequests;
+	return { connections, connectionsActive, connectFailures, requests, requestsActive, healthFlags: healthFlags(host) };
+}
+
+/** Envoy's flags, in its order. */
 function healthFlags(host: UpstreamHost): string {
 	let flags = '';
 	if (host.failedActiveHealthCheck) flags += '/failed_active_hc';
@@ -64,7 +87,7 @@ function healthFlags(host: UpstreamHost): string {
 			flags += '/eds_status_draining';
 			break;
 	}
-	return flags === '' ? 'healthy' : flags;
+	return flags;
 }
 
 export function clustersJson(state: AdminState): JsonObject {
@@ -89,21 +112,22 @@ function clusterJson(state: AdminState, cluster: UpstreamCluster): JsonObject {
 			],
 		},
 		host_statuses: [...cluster.hosts()].map((host): JsonObject => {
-			const { address, counts, spec } = host;
+			const { address, spec } = host;
+			const use = usedBy(state, cluster, host);
 			return {
 				address:
 					address.kind === 'pipe'
 						? { pipe: { path: address.path } }
 						: { socket_address: { address: address.host, port_value: address.port } },
 				stats: [
-					{ name: 'cx_connect_fail', value: String(counts.connectFailures) },
-					{ name: 'cx_total', value: String(counts.connections) },
-					{ name: 'rq_total', value: String(counts.requests) },
-					{ type: 'GAUGE', name: 'cx_active', value: String(counts.connectionsActive) },
-					{ type: 'GAUGE', name: 'rq_active', value: String(host.activeRequests) },
+					{ name: 'cx_connect_fail', value: String(use.connectFailures) },
+					{ name: 'cx_total', value: String(use.connections) },
+					{ name: 'rq_total', value: String(use.requests) },
+					{ type: 'GAUGE', name: 'cx_active', value: String(use.connectionsActive) },
+					{ type: 'GAUGE', name: 'rq_active', value: String(use.requestsActive) },
 				],
 				health_status: {
-					...(host.failedActiveHealthCheck ? { failed_active_health_check: true } : {}),
+					...(use.healthFlags.includes('/failed_active_hc') ? { failed_active_health_check: true } : {}),
 					eds_health_status: spec.status === 'UNKNOWN' ? 'HEALTHY' : spec.status,
 				},
 				weight: host.weight,

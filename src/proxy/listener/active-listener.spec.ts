@@ -134,7 +134,7 @@ describe('an update while a client is in its TLS handshake', () => {
 			const before = new NotingFilter();
 			before.handsOver = handsOver;
 			const first = config(chain('one', before, options));
-			world.listener.bind(first, false);
+			world.listener.bind(first);
 			world.listener.activate(first);
 			world.connect(rootsPem);
 			while (world.listener.connectionCount === 0) world.clock.advance(0.01);
@@ -150,7 +150,7 @@ describe('an update while a client is in its TLS handshake', () => {
 		const world = new World();
 		const before = new NotingFilter();
 		const first = config(chain('one', before, options));
-		world.listener.bind(first, false);
+		world.listener.bind(first);
 		world.listener.activate(first);
 		world.connect(rootsPem);
 		while (world.listener.connectionCount === 0) world.clock.advance(0.01);
@@ -167,7 +167,7 @@ describe('an update under a connection', () => {
 		const world = new World();
 		const filter = new NotingFilter();
 		const first = config(chain('one', filter, null));
-		world.listener.bind(first, false);
+		world.listener.bind(first);
 		world.listener.activate(first);
 		const client = new Recorder();
 		world.network.connect({ address: ADDRESS }, client);
@@ -214,7 +214,7 @@ test('of several certificates the name of the one that was shown is told', async
 	const world = new World();
 	const filter = new NotingFilter();
 	const only = config(chain('one', filter, { ...first!, select: () => second! }));
-	world.listener.bind(only, false);
+	world.listener.bind(only);
 	world.listener.activate(only);
 	world.connect(authority.certificatePem);
 	world.clock.advance(100);
@@ -225,7 +225,7 @@ test('of several certificates the name of the one that was shown is told', async
 test('a connection that comes before the certificate is there is counted as such', async () => {
 	const world = new World();
 	const only = config(chain('one', new NotingFilter(), 'missing'));
-	world.listener.bind(only, false);
+	world.listener.bind(only);
 	world.listener.activate(only);
 	world.connect('');
 	world.clock.advance(100);
@@ -244,7 +244,7 @@ test('a filter that throws when it is given a connection costs that connection, 
 	};
 	const { level } = logSink;
 	logSink.level = 'off';
-	world.listener.bind(config(chain('a', filter, null)), false);
+	world.listener.bind(config(chain('a', filter, null)));
 	world.listener.activate(config(chain('a', filter, null)));
 	const client = new Recorder();
 	world.network.connect({ address: ADDRESS }, client);

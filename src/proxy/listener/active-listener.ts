@@ -101,12 +101,11 @@ export class ActiveListener implements InspectionListener {
 	}
 
 	/** @throws WeftError when the address cannot be had */
-	bind(config: ListenerConfig, reusePort: boolean): void {
+	bind(config: ListenerConfig): void {
 		if (!config.bindToPort) return;
 		this.socket = this.network.listen(
 			{
 				address: config.address,
-				reusePort,
 				...(config.backlog > 0 ? { backlog: config.backlog } : {}),
 				...(config.mode > 0 ? { mode: config.mode } : {}),
 				admit: (scarce) => this.admission.admits(this.inForce ?? config, scarce),

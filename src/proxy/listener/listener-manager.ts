@@ -32,8 +32,6 @@ export interface ListenerManagerOptions {
 	readonly environment: ListenerEnvironment;
 	readonly secrets: SecretManager;
 	readonly connections: ConnectionBudget;
-	/** Several workers share the ports. Default false. */
-	readonly reusePort?: boolean;
 	/** Default 600000. */
 	readonly drainTimeMs?: number;
 }
@@ -268,7 +266,7 @@ export class ListenerManager implements ListenerDirectory {
 
 	private apply(message: ListenerMessage, version: string, origin: Entry['origin']): void {
 		if (this.stopped) return;
-		const { network, registry, environment, secrets, reusePort } = this.options;
+		const { network, registry, environment, secrets } = this.options;
 		const before = this.entries.get(message.name);
 		const config = compileListener(message, environment, secrets, chainsByContent(before));
 		const other = this.otherAt(config);
@@ -307,11 +305,11 @@ export class ListenerManager implements ListenerDirectory {
 		const isInTheWay = before?.active.boundAddress != null && sameAddress(before.newest, config);
 		try {
 			if (isInTheWay) before.active.stopListening();
-			active.bind(config, reusePort ?? false);
+			active.bind(config);
 		} catch (error) {
 			releaseNew(config, before?.newest ?? null, before?.active.config ?? null);
 			// The last good one stays, with the address that it had just given up.
-			if (isInTheWay) before.active.bind(before.newest, reusePort ?? false);
+			if (isInTheWay) before.active.bind(before.newest);
 			throw error;
 		}
 		if (before !== undefined) this.leave(before, config);
