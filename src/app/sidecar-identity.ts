@@ -114,10 +114,13 @@ export function controlPlaneTarget(bootstrap: Bootstrap): ControlPlaneTarget {
 }
 
 function readRoots(path: string): string {
+	const expected = 'the roots by which the control plane is recognised, PEM';
+	let text: string;
 	try {
-		return readFileSync(path, 'utf8');
+		text = readFileSync(path, 'utf8');
 	} catch (error) {
-		const expected = 'the roots by which the control plane is recognised, PEM';
 		throw new ConfigError({ object: path, field: '', found: String((error as NodeJS.ErrnoException).code), expected });
 	}
+	if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
+	throw new ConfigError({ object: path, field: '', found: 'no certificate', expected });
 }

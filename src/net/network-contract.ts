@@ -417,6 +417,11 @@ export function testNetworkContract(name: string, makeSubject: () => ContractSub
 			await expectClientRefuses({}, { rootsPem: otherRoot.certificatePem });
 		});
 
+		test('names are not believed where there are no roots, though they would be the right ones', async () => {
+			const error = await expectClientRefuses({}, { rootsPem: '', verifyPeer: () => null });
+			expect(error.message).toContain('there are no roots');
+		});
+
 		test('a server that verifyPeer refuses is refused', async () => {
 			const error = await expectClientRefuses({}, { verifyPeer: (peer) => `not ${peer.uriSans[0]}` });
 			expect(error.message).toContain('not spiffe://cluster.local/ns/shop/sa/server');

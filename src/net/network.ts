@@ -125,7 +125,7 @@ export interface TlsVerification {
 	readonly chainPolicy?: ChainPolicy;
 	/** A peer whose certificate does not hold is let in all the same; see `TlsInfo.peerValidated`. Default false. */
 	readonly acceptUntrusted?: boolean;
-	/** Looks at the peer's names after its chain held; returns why it is refused, or null. */
+	/** Looks at the peer's names after its chain held; returns why it is refused, or null. Without roots all are refused. */
 	readonly verifyPeer?: (peer: PeerCertificate) => string | null;
 	/** Then, whether it is one of the certificates or keys that are known. Without roots it alone says who the peer is. */
 	readonly verifyPin?: (peer: PeerCertificate) => string | null;

@@ -260,6 +260,9 @@ function judge(
 		if (verdict.kind !== 'valid') return { kind: 'chain', reason: verdict.reason };
 		const excused = policy.allowExpired === true && DATE_ERRORS.has(code);
 		if (chainError !== null && !excused) return { kind: 'chain', reason: chainError.message };
+	} else if (options.verifyPeer !== undefined) {
+		// Anybody can write a name. An empty text of roots must not turn the check off by which it is believed.
+		return { kind: 'chain', reason: 'there are no roots by which the names in the certificate could be believed' };
 	}
 	const wrongName = options.verifyPeer?.(peer) ?? null;
 	if (wrongName !== null) return { kind: 'name', reason: wrongName };
