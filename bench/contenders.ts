@@ -11,8 +11,12 @@ export type ContenderName = 'weft' | 'Envoy' | 'HAProxy' | 'nginx';
 const binary = join(root, 'dist/weft');
 let weftCommand: readonly string[] = [];
 
-/** Returns what will be measured, in words. */
-export function setWeftCommand(fromSource: boolean): string {
+/** `command`: to be run as weft, words with spaces between, or null. Returns what will be measured, in words. */
+export function setWeftCommand(fromSource: boolean, command: string | null): string {
+	if (command !== null) {
+		weftCommand = command.split(' ');
+		return command;
+	}
 	const built = fromSource ? undefined : statSync(binary, { throwIfNoEntry: false });
 	weftCommand = built === undefined ? [process.execPath, join(root, 'bin/weft.ts')] : [binary];
 	return built === undefined ? 'from source' : `dist/weft, built ${built.mtime.toISOString().slice(0, 16)}`;

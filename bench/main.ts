@@ -30,6 +30,7 @@ interface Options {
 	readonly shapes: readonly Shape[];
 	readonly isMemoryMeasured: boolean;
 	readonly source: boolean;
+	readonly command: string | null;
 	readonly isQuick: boolean;
 }
 
@@ -53,7 +54,7 @@ async function main(): Promise<void> {
 		if (Bun.which(program) === null) throw new Error(`${program} is not installed (Debian package ${from})`);
 	}
 	if (!isInstalled('nginx')) throw new Error('nginx, the upstream, is not installed (Debian package nginx-light)');
-	const subject = setWeftCommand(options.source);
+	const subject = setWeftCommand(options.source, options.command);
 	const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
 	const reports: ShapeReport[] = [];
 	let memory: MemoryReport | null = null;
@@ -202,6 +203,7 @@ function usage(): string {
   --only weft,Envoy   not the others
   --shape A,B,…       not the others; memory is one of them
   --source            what is in src/, also where dist/weft has been built
+  --weft 'COMMAND'    another build, or with a profiler, instead of dist/weft
 
 Shapes:
 ${SHAPES.map(({ name, title }) => `  ${name.padEnd(12)} ${title}`).join('\n')}
@@ -215,7 +217,7 @@ function readOptions(words: readonly string[]): Options | null {
 	const { values } = parseArgs({
 		args: [...words],
 		options: {
-			...{ connections: text, rounds: text, seconds: text, only: text, shape: text },
+			...{ connections: text, rounds: text, seconds: text, only: text, shape: text, weft: text },
 			...{ quick: flag, source: flag, help: { ...flag, short: 'h' } },
 		},
 	});
@@ -243,6 +245,7 @@ function readOptions(words: readonly string[]): Options | null {
 		shapes: SHAPES.filter((shape) => wanted.includes(shape.name)),
 		isMemoryMeasured: wanted.includes('memory'),
 		source: values.source,
+		command: values.weft ?? null,
 		isQuick: quick,
 	};
 }
