@@ -29,7 +29,7 @@ export async function startUpstream(directory: string): Promise<Upstream> {
 	writeFileSync(file, nginxConfiguration(scratch, files, upstream));
 	const children: Child[] = [
 		start('upstream', [nginxPath()!, '-e', 'stderr', '-p', scratch, '-c', file]),
-		start('gRPC upstream', [process.execPath, join(import.meta.dir, 'grpc-upstream.ts'), String(upstream.grpcPort)]),
+		start('gRPC upstream', ['node', join(import.meta.dir, 'grpc-upstream.mjs'), String(upstream.grpcPort)]),
 	];
 	for (const port of Object.values(upstream)) await untilListening(port, children);
 	return upstream;

@@ -1,14 +1,16 @@
 // Behind the proxies, HTTP/2 without TLS: gRPC that answers what it is sent, and an end for uploads.
 //
-//   grpc-upstream.ts PORT
+//   node grpc-upstream.mjs PORT
+//
+// On Node.js, not Bun: Bun's node:http2 ends long uploads before they are done.
 
-import { createServer, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { createServer } from 'node:http2';
 
 const ANSWER = Buffer.concat([Buffer.from([0, 0, 0, 0, 16]), Buffer.alloc(16, 'x')]);
 const HEAD = { ':status': 200, 'content-type': 'application/grpc' };
 
 const server = createServer();
-server.on('stream', (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => {
+server.on('stream', (stream, headers) => {
 	stream.on('error', () => undefined);
 	if (headers[':path'] === '/upload') {
 		stream.on('end', () => {
