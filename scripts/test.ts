@@ -147,7 +147,10 @@ async function run(command: readonly string[]): Promise<{ exitCode: number; outp
 
 /** Prints what a failing command said, without what passed, and keeps an excerpt of each failure for the end. */
 function report(name: string, output: string): void {
-	const lines = output.split('\n').filter((line) => !line.startsWith('(pass)'));
+	const all = output.split('\n');
+	// Bun says the failures once more itself where there are many tests.
+	const again = all.findIndex((line) => /^\d+ tests? failed:$/.test(line));
+	const lines = (again < 0 ? all : all.slice(0, again)).filter((line) => !line.startsWith('(pass)'));
 	console.log(lines.join('\n'));
 	const ends = lines.flatMap((line, index) => (line.startsWith('(fail)') ? [index] : []));
 	if (ends.length === 0) ends.push(lines.length - 1);

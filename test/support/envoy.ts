@@ -120,7 +120,9 @@ export async function startEnvoy(options: EnvoyOptions): Promise<RunningEnvoy> {
 	const adminAddress = await eventually('Envoy says where its admin interface is', () => {
 		if (child.exitCode !== null) throw new Error(`Envoy ended: ${readFileSync(logFile, 'utf8').slice(-2000)}`);
 		try {
-			return readFileSync(adminFile, 'utf8').trim();
+			// Envoy makes the file first and fills it a moment later.
+			const address = readFileSync(adminFile, 'utf8').trim();
+			return address === '' ? null : address;
 		} catch {
 			return null;
 		}
