@@ -266,6 +266,7 @@ describe('resets', () => {
 		[ErrorCode.refusedStream, 'refused', true],
 		[ErrorCode.cancel, 'cancelled', false],
 		[ErrorCode.internalError, 'cancelled', false],
+		[ErrorCode.protocolError, 'protocol_error', false],
 	] as const)('RST_STREAM %p', (code, reason, retrySafe) => {
 		const peer = new ClientPeer().open();
 		const { heard } = peer.request();

@@ -184,7 +184,9 @@ export abstract class ControlFrames extends StreamTable {
 		const refused = code === ErrorCode.refusedStream;
 		const message = `reset by the peer: ${errorName(code)}`;
 		const error = new Http2Error('http2_stream_reset', message, this.origin, refused, code);
-		stream.lose(refused ? 'refused' : 'cancelled', error);
+		// A host that finds fault with our request says so to the client as Envoy does: 502.
+		const faulted = code === ErrorCode.protocolError && this.origin === 'upstream';
+		stream.lose(refused ? 'refused' : faulted ? 'protocol_error' : 'cancelled', error);
 	}
 
 	private onSettingsFrame(flags: number, streamId: number, bytes: Uint8Array, from: number, to: number): void {

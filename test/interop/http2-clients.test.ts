@@ -3,12 +3,16 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { TestAuthority } from '../../src/net/testing-certificates.ts';
 import { describeWithPeers, peerPath } from '../support/peers.ts';
 import { httpListener, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
 
 let upstream: Server;
 let inner: TestProxy;
 let outer: TestProxy;
+/** As `inner` and `outer`, with mutual TLS between them. */
+let securedInner: TestProxy;
+let secured: TestProxy;
 
 const routes = (cluster: string) => ({
 	route_config: {
@@ -26,6 +30,25 @@ beforeAll(async () => {
 	});
 	await new Promise<void>((done) => upstream.listen(0, '127.0.0.1', () => done()));
 	const { port } = upstream.address() as AddressInfo;
+	const authority = await TestAuthority.create();
+	const tls = async (type: string, uri: string, more: object = {}) => {
+		const { certificatePem, privateKeyPem } = await authority.issue({ uris: [uri] });
+		const common_tls_context = {
+			alpn_protocols: ['h2'],
+			tls_certificates: [
+				{ certificate_chain: { inline_string: certificatePem }, private_key: { inline_string: privateKeyPem } },
+			],
+			validation_context: { trusted_ca: { inline_string: authority.certificatePem } },
+		};
+		return {
+			name: 'envoy.transport_sockets.tls',
+			typed_config: {
+				'@type': `type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.${type}`,
+				common_tls_context,
+				...more,
+			},
+		};
+	};
 	const breakers = { circuit_breakers: { thresholds: [{ max_requests: 100_000, max_pending_requests: 100_000 }] } };
 	inner = await startTestProxy({
 		static_resources: {
@@ -33,25 +56,40 @@ beforeAll(async () => {
 			clusters: [staticCluster('upstream', [port], breakers)],
 		},
 	});
-	outer = await startTestProxy({
-		static_resources: {
-			listeners: [httpListener(0, routes('inner'))],
-			clusters: [
-				staticCluster('inner', [inner.port], {
-					...breakers,
-					typed_extension_protocol_options: {
-						'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-							'@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-							explicit_http_config: { http2_protocol_options: {} },
+	const before = (port: number, more: object = {}) =>
+		startTestProxy({
+			static_resources: {
+				listeners: [httpListener(0, routes('inner'))],
+				clusters: [
+					staticCluster('inner', [port], {
+						...breakers,
+						...more,
+						typed_extension_protocol_options: {
+							'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
+								'@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
+								explicit_http_config: { http2_protocol_options: {} },
+							},
 						},
-					},
-				}),
-			],
-		},
+					}),
+				],
+			},
+		});
+	outer = await before(inner.port);
+	const listener = httpListener(0, routes('upstream')) as { filter_chains: [Record<string, unknown>] };
+	listener.filter_chains[0].transport_socket = await tls('DownstreamTlsContext', 'spiffe://test/ns/a/sa/server', {
+		require_client_certificate: true,
+	});
+	securedInner = await startTestProxy({
+		static_resources: { listeners: [listener], clusters: [staticCluster('upstream', [port], breakers)] },
+	});
+	secured = await before(securedInner.port, {
+		transport_socket: await tls('UpstreamTlsContext', 'spiffe://test/ns/a/sa/client'),
 	});
 });
 
 afterAll(async () => {
+	await secured?.stop();
+	await securedInner?.stop();
 	await outer?.stop();
 	await inner?.stop();
 	upstream?.closeAllConnections();
@@ -87,14 +125,15 @@ describeWithPeers(['nghttp'], 'nghttp', () => {
 
 describeWithPeers(['h2load'], 'h2load', () => {
 	test.each([
-		['over one proxy', () => inner.port],
-		['over two', () => outer.port],
+		['one proxy, to HTTP/1.1', () => inner.port],
+		['two', () => outer.port],
+		['two, with mutual TLS between them', () => secured.port],
 	])(
-		'no request fails %s',
+		'100 connections of 100 streams through %s: no request fails',
 		async (_, port) => {
-			const out = await run('h2load', '-n', '3000', '-c', '5', '-m', '20', `http://127.0.0.1:${port()}/x`);
-			expect(out).toContain('3000 succeeded, 0 failed, 0 errored, 0 timeout');
-			expect(out).toContain('status codes: 3000 2xx');
+			const out = await run('h2load', '-n', '10000', '-c', '100', '-m', '100', `http://127.0.0.1:${port()}/x`);
+			expect(out).toContain('10000 succeeded, 0 failed, 0 errored, 0 timeout');
+			expect(out).toContain('status codes: 10000 2xx');
 		},
 		60_000,
 	);
