@@ -261,27 +261,79 @@ describe('a connection that was redirected', () => {
 	});
 });
 
-describe('addresses', () => {
-	function lds(world: World) {
-		let subscriber: ResourceSubscriber | null = null;
-		const client = {
-			subscribe(_type: string, _names: unknown, given: ResourceSubscriber) {
-				subscriber = given;
-				return { setNames() {}, close() {} };
-			},
-		} as unknown as DiscoveryClient;
-		void world.proxy.listeners.follow(client, 0);
-		return (...listeners: readonly JsonObject[]): string | null =>
-			subscriber!.onUpdate({
-				removed: [],
-				updated: listeners.map((one) => ({
-					name: String(one.name),
-					version: '1',
-					value: toBinary(ListenerSchema, fromJson(ListenerSchema, one, { registry: typeRegistry })),
-				})) as never,
-			});
-	}
+function lds(world: World) {
+	let subscriber: ResourceSubscriber | null = null;
+	const client = {
+		subscribe(_type: string, _names: unknown, given: ResourceSubscriber) {
+			subscriber = given;
+			return { setNames() {}, close() {} };
+		},
+	} as unknown as DiscoveryClient;
+	void world.proxy.listeners.follow(client, 0);
+	return (...listeners: readonly JsonObject[]): string | null =>
+		subscriber!.onUpdate({
+			removed: [],
+			updated: listeners.map((one) => ({
+				name: String(one.name),
+				version: '1',
+				value: toBinary(ListenerSchema, fromJson(ListenerSchema, one, { registry: typeRegistry })),
+			})) as never,
+		});
+}
 
+describe('rules that change under a connection', () => {
+	const rbac = (action: string): JsonObject => ({
+		name: 'rbac',
+		typed_config: {
+			'@type': `${TYPE}.extensions.filters.network.rbac.v3.RBAC`,
+			stat_prefix: 'rbac',
+			rules: { action, policies: { all: { permissions: [{ any: true }], principals: [{ any: true }] } } },
+		},
+	});
+	const http = (body: string): JsonObject => ({
+		name: 'http',
+		typed_config: {
+			'@type': `${TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
+			stat_prefix: 's',
+			http_filters: [{ name: 'router', typed_config: { '@type': `${TYPE}.extensions.filters.http.router.v3.Router` } }],
+			route_config: {
+				virtual_hosts: [
+					{
+						name: 'v',
+						domains: ['*'],
+						routes: [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: body } } }],
+					},
+				],
+			},
+		},
+	});
+	const chain = (action: string, body: string): JsonObject =>
+		listener('l', PORT, { filter_chains: [{ filters: [rbac(action), http(body)] }] });
+
+	test('end it; other changes are there with its next request', async () => {
+		const world = new World();
+		const push = lds(world);
+		const update = async (one: JsonObject): Promise<void> => {
+			expect(push(one)).toBeNull();
+			await world.proxy.listeners.warm();
+		};
+		await update(chain('ALLOW', 'first'));
+		const get = 'GET / HTTP/1.1\r\nhost: a\r\n\r\n';
+		const client = world.connect(PORT, get);
+		world.clock.advance(100);
+		expect(client.text).toEndWith('first');
+		await update(chain('ALLOW', 'second'));
+		client.connection!.write(Buffer.from(get));
+		world.clock.advance(100);
+		expect(client.text).toEndWith('second');
+		expect(client.isEnded).toBe(false);
+		await update(chain('DENY', 'second'));
+		world.clock.advance(100);
+		expect(client.isEnded).toBe(true);
+	});
+});
+
+describe('addresses', () => {
 	test('two listeners have never the same, bound or not', () => {
 		for (const bound of [true, false]) {
 			expect(
