@@ -1,4 +1,4 @@
-// Tells when one of a few files has been replaced, Envoy `watched_directory`. Folders are watched and
+// Tells when one of a few files has been replaced, Envoy `watched_directory`, and once at first. Folders are watched and
 // not files: a file that is moved over another is a new one, and a volume of Kubernetes swaps a link.
 
 import { type FSWatcher, watch } from 'node:fs';
@@ -32,6 +32,8 @@ export class FileWatch {
 		}
 		for (const [folder, wanted] of names) this.watch(folder, (name) => name === '..data' || wanted.has(name));
 		if (directory !== '') this.watch(directory, () => true);
+		// What was replaced after it was read and before it was watched would go unnoticed until the time after.
+		this.changed();
 	}
 
 	close(): void {
