@@ -11,6 +11,8 @@ export type Variant =
 	| 'http10'
 	/** `normalize_path`, `merge_slashes`, escaped slashes rejected. */
 	| 'paths'
+	/** Ports, trailing dots and escaped slashes undone, underscores in names refused: see `hosts.ts`. */
+	| 'hosts'
 	/** `max_request_headers_kb: 1`, `max_headers_count: 10`. */
 	| 'small';
 

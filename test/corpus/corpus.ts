@@ -4,6 +4,7 @@ import type { RequestCase, ResponseCase } from './case.ts';
 import { CHUNKS } from './chunks.ts';
 import { CONNECTIONS } from './connections.ts';
 import { FIELDS } from './fields.ts';
+import { HOSTS } from './hosts.ts';
 import { LENGTHS } from './lengths.ts';
 import { PATHS } from './paths.ts';
 import { REQUEST_LINES } from './request-lines.ts';
@@ -20,6 +21,7 @@ export const REQUESTS: readonly { readonly topic: string; readonly cases: readon
 	{ topic: 'Smuggling', cases: SMUGGLING },
 	{ topic: 'Connection', cases: CONNECTIONS },
 	{ topic: 'Paths', cases: PATHS },
+	{ topic: 'Hosts and names', cases: HOSTS },
 ];
 
 export type { RequestCase, ResponseCase };

@@ -276,6 +276,25 @@ export const DIFFERENCES: readonly Difference[] = [
 		],
 	},
 	{
+		title: 'Names with underscores, refused',
+		why: 'The request was read to its end, so that the connection goes on. Envoy closes it.',
+		cases: [
+			'Hosts and names > an underscore in a name',
+			'Hosts and names > an underscore in place of the dash of Content-Length',
+			'Hosts and names > an underscore in place of the dash of Transfer-Encoding',
+			'Hosts and names > a name of one underscore',
+		],
+	},
+	{
+		title: 'Ports that are none, stripped',
+		why: 'Host is checked before its port is taken off. Envoy takes off what follows the last colon, and what is left may be another host than the client meant.',
+		cases: [
+			'Hosts and names > a port that is no number',
+			'Hosts and names > two ports',
+			'Hosts and names > a port too high',
+		],
+	},
+	{
 		title: '1xx responses',
 		why: 'They pass (RFC 9110 §15.2), 101 only when it was asked for, and at most 32 to a request. Envoy drops those that it does not send itself.',
 		cases: [

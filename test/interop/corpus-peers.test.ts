@@ -122,8 +122,9 @@ describeWithPeers(PEERS, 'the corpus through other proxies', () => {
 	function readOtherwise(job: Job, peer: Peer): string | null {
 		const { request } = job;
 		const outcome = outcomes.get(job.key)?.get(peer);
-		// With `normalize_path` the path that goes on is another by intent.
-		if (request === null || request.variant === 'paths' || outcome === undefined) return null;
+		// There the path that goes on is another by intent.
+		if (request === null || request.variant === 'paths' || request.variant === 'hosts' || outcome === undefined)
+			return null;
 		const both = Math.min(outcome.upstream.length, request.upstream.length);
 		for (let i = 0; i < both; i++) {
 			if (outcome.upstream[i] !== request.upstream[i]) {

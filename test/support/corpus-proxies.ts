@@ -21,7 +21,7 @@ export interface CorpusProxy {
 	stop(): Promise<void>;
 }
 
-const VARIANTS: readonly Variant[] = ['plain', 'http10', 'paths', 'small'];
+const VARIANTS: readonly Variant[] = ['plain', 'http10', 'paths', 'small', 'hosts'];
 
 const MANAGERS: Readonly<Record<Variant, object>> = {
 	plain: {
@@ -36,6 +36,14 @@ const MANAGERS: Readonly<Record<Variant, object>> = {
 		normalize_path: true,
 		merge_slashes: true,
 		path_with_escaped_slashes_action: 'REJECT_REQUEST',
+	},
+	hosts: {
+		strip_any_host_port: true,
+		strip_trailing_host_dot: true,
+		normalize_path: true,
+		merge_slashes: true,
+		path_with_escaped_slashes_action: 'UNESCAPE_AND_FORWARD',
+		common_http_protocol_options: { headers_with_underscores_action: 'REJECT_REQUEST' },
 	},
 	small: {
 		max_request_headers_kb: 1,
