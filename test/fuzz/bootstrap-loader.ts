@@ -119,7 +119,8 @@ export const bootstrapLoader: FuzzTarget = {
 
 /** What is wrong, as text; anything but a ConfigError is a finding. */
 function load(text: string): Bootstrap | string {
-	const started = performance.now();
+	// Of the processor: other work may have it for seconds.
+	const started = process.cpuUsage();
 	try {
 		return parseBootstrap(text, 'fuzz');
 	} catch (error) {
@@ -127,7 +128,8 @@ function load(text: string): Bootstrap | string {
 		if (error.message === '') fail('a ConfigError that says nothing', text);
 		return 'refused';
 	} finally {
-		const tookMs = performance.now() - started;
+		const { user, system } = process.cpuUsage(started);
+		const tookMs = (user + system) / 1000;
 		if (tookMs > TIME_MS_MAX) fail(`it took ${Math.round(tookMs)} ms`, text);
 	}
 }
