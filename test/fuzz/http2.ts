@@ -72,6 +72,22 @@ export function encodedLists(seed: number, count: number): { readonly fields: Fi
 	});
 }
 
+/** Good blocks with a few bytes changed, and what our decoder, new for each, makes of them; null: it is no HPACK. */
+export function mutatedBlocks(
+	seed: number,
+	count: number,
+): { readonly block: Uint8Array; readonly fields: Field[] | null }[] {
+	const random = new SeededRandom(seed);
+	return Array.from({ length: count }, () => {
+		const block = encode(new HpackEncoder(), randomFields(random));
+		mutate(block, random);
+		const decoder = new HpackDecoder(4096, 1 << 20, 10_000);
+		if (!decoder.decode(block, 0, block.length)) return { block, fields: null };
+		const { names, values, count: kept } = decoder.fields;
+		return { block, fields: names.slice(0, kept).map((name, i): Field => [name, values[i]!]) };
+	});
+}
+
 function randomFields(random: Random): Field[] {
 	const names = ['a', 'x-b', 'cookie', 'authorization', 'content-type', 'via', 'date', ':path', 'set-cookie', 'etag'];
 	return Array.from({ length: random.below(10) }, (): Field => {

@@ -8,6 +8,7 @@ import { type FuzzTarget, fuzz, fuzzSeed } from './fuzz.ts';
 import { grpcMessages } from './grpc-messages.ts';
 import { grpcWebText } from './grpc-web.ts';
 import { hpack, http2Client, http2Server } from './http2.ts';
+import { http2Headers } from './http2-headers.ts';
 import { listenerFilters } from './listener-filters.ts';
 import { pathNormaliser } from './path-normaliser.ts';
 import { requestParser } from './request-parser.ts';
@@ -26,6 +27,7 @@ const TARGETS: readonly FuzzTarget[] = [
 	hpack,
 	http2Server,
 	http2Client,
+	http2Headers,
 	grpcWebText,
 ];
 
