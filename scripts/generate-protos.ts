@@ -53,6 +53,7 @@ const ENTRY_POINTS = [
 	'envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections.proto',
 	'envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap.proto',
 	'envoy/extensions/resource_monitors/injected_resource/v3/injected_resource.proto',
+	'envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto',
 	'envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer.proto',
 	'envoy/extensions/transport_sockets/tls/v3/tls.proto',
 	'envoy/extensions/upstreams/http/v3/http_protocol_options.proto',

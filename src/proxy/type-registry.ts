@@ -32,6 +32,7 @@ import { file_envoy_extensions_load_balancing_policies_round_robin_v3_round_robi
 import { file_envoy_extensions_resource_monitors_downstream_connections_v3_downstream_connections } from '../generated/envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections_pb.ts';
 import { file_envoy_extensions_resource_monitors_fixed_heap_v3_fixed_heap } from '../generated/envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap_pb.ts';
 import { file_envoy_extensions_resource_monitors_injected_resource_v3_injected_resource } from '../generated/envoy/extensions/resource_monitors/injected_resource/v3/injected_resource_pb.ts';
+import { file_envoy_extensions_retry_host_previous_hosts_v3_previous_hosts } from '../generated/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.ts';
 import { file_envoy_extensions_transport_sockets_raw_buffer_v3_raw_buffer } from '../generated/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.ts';
 import { file_envoy_extensions_transport_sockets_tls_v3_secret } from '../generated/envoy/extensions/transport_sockets/tls/v3/secret_pb.ts';
 import { file_envoy_extensions_transport_sockets_tls_v3_tls } from '../generated/envoy/extensions/transport_sockets/tls/v3/tls_pb.ts';
@@ -53,6 +54,7 @@ export const typeRegistry: TypeFiles = new TypeFiles([
 	file_envoy_extensions_filters_http_grpc_http1_bridge_v3_config,
 	file_envoy_extensions_filters_http_grpc_stats_v3_config,
 	file_envoy_extensions_filters_http_grpc_web_v3_grpc_web,
+	file_envoy_extensions_retry_host_previous_hosts_v3_previous_hosts,
 	file_envoy_extensions_filters_http_health_check_v3_health_check,
 	file_envoy_extensions_filters_http_rbac_v3_rbac,
 	file_envoy_extensions_filters_http_router_v3_router,
