@@ -2,6 +2,8 @@
 
 export interface LoadTotals {
 	readonly sent: number;
+	/** All of the first so many have ended. */
+	readonly settled: number;
 	readonly done: number;
 	readonly failed: number;
 	/** Pages by the release of products that served them. */
@@ -11,7 +13,7 @@ export interface LoadTotals {
 	readonly failures: readonly string[];
 }
 
-const NOTHING: LoadTotals = { sent: 0, done: 0, failed: 0, products: {}, reviews: {}, failures: [] };
+const NOTHING: LoadTotals = { sent: 0, settled: 0, done: 0, failed: 0, products: {}, reviews: {}, failures: [] };
 
 function subtract(now: Readonly<Record<string, number>>, before: Readonly<Record<string, number>>) {
 	return Object.fromEntries(Object.entries(now).map(([key, value]) => [key, value - (before[key] ?? 0)]));
@@ -48,16 +50,22 @@ export class LoadObserver {
 		return null;
 	}
 
-	/** What comes in from now until at least `pages` pages were read, or `limitMs` is over. */
+	/**
+	 * What comes in until at least `pages` pages were read, or `limitMs` is over. It begins when all that was sent before
+	 * the call has ended, so that what was under way then counts for nothing.
+	 */
 	async during(pages: number, limitMs: number): Promise<LoadTotals> {
-		await this.next();
-		const before = this.totals;
 		const end = performance.now() + limitMs;
+		await this.next();
+		const { sent } = this.totals;
+		while (this.totals.settled < sent && performance.now() < end) await Promise.race([this.next(), Bun.sleep(limitMs)]);
+		const before = this.totals;
 		for (;;) {
 			await Promise.race([this.next(), Bun.sleep(limitMs)]);
 			const now = this.totals;
 			const seen: LoadTotals = {
 				sent: now.sent - before.sent,
+				settled: now.settled - before.settled,
 				done: now.done - before.done,
 				failed: now.failed - before.failed,
 				products: subtract(now.products, before.products),

@@ -18,7 +18,10 @@ const rate = Number(option('rate', '20'));
 const durationS = Number(option('duration', '0'));
 const users = ['ada', 'grace', 'joseph', 'anni'];
 const agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
-const total = { sent: 0, done: 0, failed: 0, products: {}, reviews: {}, failures: [] };
+// settled: all of the first so many requests have ended.
+const total = { sent: 0, settled: 0, done: 0, failed: 0, products: {}, reviews: {}, failures: [] };
+/** Numbers of the requests under way, oldest first. */
+const open = new Set();
 const emptySecond = () => ({ done: 0, failed: 0, latencies: [], orderLatencies: [] });
 let second = emptySecond();
 
@@ -35,10 +38,12 @@ function send(number) {
 	const payload = isOrder ? JSON.stringify({ user, product: 'scarf', card: '4111111111111111' }) : undefined;
 	const started = performance.now();
 	total.sent++;
+	open.add(number);
 	let over = false;
 	const finish = (problem, text) => {
 		if (over) return;
 		over = true;
+		open.delete(number);
 		total.done++;
 		second.done++;
 		(isOrder ? second.orderLatencies : second.latencies).push(performance.now() - started);
@@ -92,6 +97,7 @@ const report = setInterval(() => {
 		p99Ms: quantile(latencies, 0.99),
 		orderP50Ms: quantile(orderLatencies, 0.5),
 	};
+	total.settled = open.values().next().value ?? total.sent;
 	console.log(JSON.stringify({ done, failed, ...figures, totals: total }));
 }, 1000);
 
