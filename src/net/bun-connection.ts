@@ -462,10 +462,13 @@ export class BunConnection implements Connection {
 	closeBy(error: WeftError | null): void {
 		if (this.state === 'closed') return;
 		const socket = this.socket;
+		// With our FIN out the kernel has all of it: it goes on to deliver what a reset would take from the peer.
+		const isInOrder = this.endSent && error === null;
 		this.release();
 		if (socket !== null) {
 			socket.data = null;
-			socket.terminate();
+			if (isInOrder) socket.end();
+			else socket.terminate();
 		} else if (this.isAttempted) this.boundary.abandoned.abandon(this.connecting);
 		queueMicrotask(() => this.boundary.notifyClose(this, error));
 	}

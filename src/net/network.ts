@@ -183,7 +183,10 @@ export interface Connection {
 	write(bytes: Uint8Array): boolean;
 	/** Sends FIN (and TLS close_notify) once what was written is sent. Reading goes on. */
 	end(): void;
-	/** Closes at once; what is buffered is dropped; TCP sends RST where it can. `onClose(null)` follows. */
+	/**
+	 * Closes at once; what is buffered is dropped; TCP sends RST where it can, unless our FIN is out: then the kernel goes
+	 * on to deliver what it has. `onClose(null)` follows.
+	 */
 	reset(): void;
 	/** Stops reading from the kernel, so that the peer is held back. Data already read may still be given once. */
 	pause(): void;

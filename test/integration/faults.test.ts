@@ -102,6 +102,7 @@ async function ask(): Promise<Answer> {
 	const connection = new RawConnection(client.hostname, client.port);
 	connection.send('GET / HTTP/1.1\r\nhost: names\r\nconnection: close\r\n\r\n');
 	const answer = await connection.rest();
+	connection.close();
 	return { status: Number(answer.slice(9, 12)), name: answer.slice(answer.indexOf('\r\n\r\n') + 4) };
 }
 

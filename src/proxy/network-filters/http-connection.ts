@@ -50,6 +50,8 @@ export class HttpConnection
 	private lingerDueMs = NEVER;
 	/** What was not sent yet when the linger began. */
 	private lingerBufferedBytes = 0;
+	/** Closed in order, and what was written may not have gone to the kernel yet. */
+	private flushBegins = false;
 	/** First and last byte of a request's head that is not complete; 0: there is none. */
 	private headSinceMs = 0;
 	private headMovedMs = 0;
@@ -111,7 +113,8 @@ export class HttpConnection
 			return;
 		}
 		this.connection.end();
-		this.lingerUntil(this.flushLingerMs());
+		this.flushBegins = true;
+		this.lingerUntil(this.settingsAtOpen.delayedCloseMs);
 	}
 
 	// The socket.
@@ -297,11 +300,6 @@ export class HttpConnection
 		this.codec.receive(all);
 	}
 
-	/** With nothing left in our hands, what the kernel holds still has time: a reset would take it from the client. */
-	private flushLingerMs(): number {
-		return this.connection.bufferedBytes > 0 ? this.settingsAtOpen.flushLingerMs : KERNEL_LINGER_MS;
-	}
-
 	/** We have ended our side; a client that neither takes what is left nor ends its own is cut off. */
 	private lingerUntil(ms: number): void {
 		if (this.closed) return;
@@ -319,13 +317,16 @@ export class HttpConnection
 		for (const exchange of this.active) dueMs = Math.min(dueMs, exchange.checkDeadlines(nowMs));
 		if (this.closed) return;
 		if (nowMs >= this.lingerDueMs) {
-			// A slow reader may go on as long as it takes something.
-			if (this.connection.bufferedBytes >= this.lingerBufferedBytes) {
+			const left = this.connection.bufferedBytes;
+			// Nothing: the kernel has it all, and delivers it when the socket is given back, too (`Connection.reset`). Else
+			// a slow reader may go on as long as it takes something.
+			if (left === 0 || (!this.flushBegins && left >= this.lingerBufferedBytes)) {
 				this.close();
 				return;
 			}
+			this.flushBegins = false;
 			this.lingerDueMs = NEVER;
-			this.lingerUntil(this.flushLingerMs());
+			this.lingerUntil(this.settingsAtOpen.flushLingerMs);
 		}
 		const { stats } = this.settingsAtOpen;
 		const maxConnectionDurationMs = this.connectionDurationMs();
@@ -430,9 +431,6 @@ function abortedDispatch(serverName: string, date: string): Uint8Array {
 		'latin1',
 	);
 }
-
-/** After an orderly close with everything handed to the kernel. */
-const KERNEL_LINGER_MS = 30_000;
 
 /** Longer waits are cut into pieces of this: timers of the platform take no more than 2^31 ms. */
 const TIMER_MAX_MS = 2 ** 30;
