@@ -35,23 +35,27 @@ export async function startTestProxy(bootstrap: object): Promise<TestProxy> {
 	return { proxy, registry, port, stop: () => proxy.stop() };
 }
 
-/** A port that was free a moment ago, for programs that cannot say which one they took. */
+const given = new Set<number>();
+
+/** A port that was free a moment ago, for programs that cannot say which one they took; each is given once. */
 export async function freePort(): Promise<number> {
-	return (await freePorts(1))[0]!;
+	for (;;) {
+		const port = await unusedPort();
+		if (given.has(port)) continue;
+		given.add(port);
+		return port;
+	}
 }
 
-/** Several of them, each another. */
-export async function freePorts(count: number): Promise<number[]> {
-	const held = await Promise.all(
-		Array.from({ length: count }, async () => {
-			const server = createServer();
-			await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+function unusedPort(): Promise<number> {
+	return new Promise((resolve) => {
+		const server = createServer();
+		server.listen(0, '127.0.0.1', () => {
 			const address = server.address();
-			return { server, port: typeof address === 'object' && address !== null ? address.port : 0 };
-		}),
-	);
-	await Promise.all(held.map(({ server }) => new Promise((resolve) => server.close(resolve))));
-	return held.map(({ port }) => port);
+			const port = typeof address === 'object' && address !== null ? address.port : 0;
+			server.close(() => resolve(port));
+		});
+	});
 }
 
 /** Real Envoy on the same bootstrap; `adminPort` must be in it. Resolves when its listeners are up. */
