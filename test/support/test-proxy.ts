@@ -37,25 +37,28 @@ export async function startTestProxy(bootstrap: object): Promise<TestProxy> {
 
 const given = new Set<number>();
 
-/** A port that was free a moment ago, for programs that cannot say which one they took; each is given once. */
+/** A port that was free a moment ago, for programs that cannot say which one they took. */
 export async function freePort(): Promise<number> {
-	for (;;) {
-		const port = await unusedPort();
-		if (given.has(port)) continue;
-		given.add(port);
-		return port;
-	}
+	return (await freePorts(1))[0]!;
 }
 
-function unusedPort(): Promise<number> {
-	return new Promise((resolve) => {
-		const server = createServer();
-		server.listen(0, '127.0.0.1', () => {
-			const address = server.address();
-			const port = typeof address === 'object' && address !== null ? address.port : 0;
-			server.close(() => resolve(port));
-		});
-	});
+/** Several of them. Each is given once. */
+export async function freePorts(count: number): Promise<number[]> {
+	const ports: number[] = [];
+	while (ports.length < count) {
+		const held = await Promise.all(
+			Array.from({ length: count - ports.length }, async () => {
+				const server = createServer();
+				await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+				const address = server.address();
+				return { server, port: typeof address === 'object' && address !== null ? address.port : 0 };
+			}),
+		);
+		await Promise.all(held.map(({ server }) => new Promise((resolve) => server.close(resolve))));
+		for (const { port } of held) if (!given.has(port)) ports.push(port);
+		for (const { port } of held) given.add(port);
+	}
+	return ports;
 }
 
 /** Real Envoy on the same bootstrap; `adminPort` must be in it. Resolves when its listeners are up. */
