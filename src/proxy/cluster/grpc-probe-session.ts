@@ -20,14 +20,13 @@ import type { WeftError } from '../../std/errors.ts';
 import { isGrpc } from '../route/route-match.ts';
 import type { PoolContext } from './connection-pool.ts';
 import type { HealthCheckConfig } from './health-check-config.ts';
-import { type CheckOutcome, ProbeSession, type Report, transportOf } from './probe-session.ts';
+import { type CheckOutcome, CodecProbeSession, type Report, transportOf } from './probe-session.ts';
 import type { UpstreamHost } from './upstream-host.ts';
 
 /** A response has one number. */
 const MESSAGE_BYTES_MAX = 4096;
 
-export class GrpcProbeSession extends ProbeSession {
-	private codec: Http2ClientCodec | null = null;
+export class GrpcProbeSession extends CodecProbeSession<Http2ClientCodec> {
 	/** Of the check under way; null: none is. */
 	private stream: ClientStream | null = null;
 	private reader: MessageReader | null = null;
@@ -43,10 +42,6 @@ export class GrpcProbeSession extends ProbeSession {
 		report: Report,
 	) {
 		super(report);
-	}
-
-	get reusable(): boolean {
-		return this.codec?.available ?? false;
 	}
 
 	begin(): void {
@@ -90,25 +85,6 @@ export class GrpcProbeSession extends ProbeSession {
 		};
 		this.codec = new Http2ClientCodec(transportOf(connection), events, { clock: this.context.network.clock });
 		this.begin();
-	}
-
-	onData(_connection: Connection, bytes: Uint8Array): void {
-		this.codec?.receive(bytes);
-	}
-
-	onDrain(): void {
-		this.codec?.transportDrained();
-	}
-
-	onEnd(): void {
-		this.codec?.receiveEnd();
-	}
-
-	override onClose(connection: Connection, error: WeftError | null): void {
-		const { codec } = this;
-		this.codec = null;
-		codec?.transportClosed(error);
-		super.onClose(connection, error);
 	}
 
 	private readonly listener: ResponseListener = {

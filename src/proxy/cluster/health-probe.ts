@@ -10,7 +10,14 @@ import type { WeftError } from '../../std/errors.ts';
 import type { PoolContext } from './connection-pool.ts';
 import { GrpcProbeSession } from './grpc-probe-session.ts';
 import type { HealthCheckConfig } from './health-check-config.ts';
-import { type CheckOutcome, ProbeSession, type Report, transportOf, withHttp2Alpn } from './probe-session.ts';
+import {
+	type CheckOutcome,
+	CodecProbeSession,
+	ProbeSession,
+	type Report,
+	transportOf,
+	withHttp2Alpn,
+} from './probe-session.ts';
 import type { UpstreamHost } from './upstream-host.ts';
 
 /** What a TCP check keeps of what it received, to look for the expected bytes. */
@@ -107,8 +114,7 @@ export class HealthProbe {
 	}
 }
 
-class HttpSession extends ProbeSession {
-	private codec: ClientCodec | null = null;
+class HttpSession extends CodecProbeSession<ClientCodec> {
 	private outcome: CheckOutcome | null = null;
 
 	constructor(
@@ -118,10 +124,6 @@ class HttpSession extends ProbeSession {
 		report: Report,
 	) {
 		super(report);
-	}
-
-	get reusable(): boolean {
-		return this.codec?.available ?? false;
 	}
 
 	begin(): void {
@@ -149,25 +151,6 @@ class HttpSession extends ProbeSession {
 				? new Http2ClientCodec(transport, events, { clock: this.context.network.clock })
 				: this.context.makeCodec(transport, events, { requestsMax: 0 });
 		this.begin();
-	}
-
-	onData(_connection: Connection, bytes: Uint8Array): void {
-		this.codec?.receive(bytes);
-	}
-
-	onDrain(): void {
-		this.codec?.transportDrained();
-	}
-
-	onEnd(): void {
-		this.codec?.receiveEnd();
-	}
-
-	override onClose(connection: Connection, error: WeftError | null): void {
-		const { codec } = this;
-		this.codec = null;
-		codec?.transportClosed(error);
-		super.onClose(connection, error);
 	}
 
 	private readonly listener: ResponseListener = {

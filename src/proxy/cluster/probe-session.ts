@@ -1,6 +1,6 @@
 // One connection on which a host is checked, and how a check can come out.
 
-import type { CodecTransport } from '../../http/codec.ts';
+import type { ClientCodec, CodecTransport } from '../../http/codec.ts';
 import type { ClientTlsOptions, Connection, ConnectionHandler } from '../../net/network.ts';
 import type { WeftError } from '../../std/errors.ts';
 
@@ -38,6 +38,34 @@ export abstract class ProbeSession implements ConnectionHandler {
 
 	onClose(_connection: Connection, error: WeftError | null): void {
 		this.report({ kind: 'network', reason: error?.code ?? 'connection closed' });
+	}
+}
+
+/** One whose check is a request, on the codec that `onConnect` makes. */
+export abstract class CodecProbeSession<Codec extends ClientCodec> extends ProbeSession {
+	protected codec: Codec | null = null;
+
+	get reusable(): boolean {
+		return this.codec?.available ?? false;
+	}
+
+	onData(_connection: Connection, bytes: Uint8Array): void {
+		this.codec?.receive(bytes);
+	}
+
+	onDrain(): void {
+		this.codec?.transportDrained();
+	}
+
+	onEnd(): void {
+		this.codec?.receiveEnd();
+	}
+
+	override onClose(connection: Connection, error: WeftError | null): void {
+		const { codec } = this;
+		this.codec = null;
+		codec?.transportClosed(error);
+		super.onClose(connection, error);
 	}
 }
 
