@@ -5,8 +5,9 @@ import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../support/free-ports.ts';
 import { RawConnection } from '../support/raw-connection.ts';
-import { childrenOf, freePorts, WeftProcess, weftOutput } from '../support/weft-process.ts';
+import { childrenOf, WeftProcess, weftOutput } from '../support/weft-process.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-faults-test-'));
 const data = join(directory, 'data');

@@ -6,9 +6,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, credentials } from '@grpc/grpc-js';
+import { freePorts } from '../support/free-ports.ts';
 import { CASES, grpcPrograms, runInteropCases } from '../support/grpc-languages.ts';
 import { eventually } from '../support/mesh-control.ts';
-import { freePorts, WeftProcess, weftOutput } from '../support/weft-process.ts';
+import { WeftProcess, weftOutput } from '../support/weft-process.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-grpc-test-'));
 const data = join(directory, 'data');

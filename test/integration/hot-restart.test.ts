@@ -5,9 +5,10 @@ import { afterAll, afterEach, describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../support/free-ports.ts';
 import { KeptConnection, SlowUpstream, SteadyClients } from '../support/steady-clients.ts';
 import { httpListener, staticCluster } from '../support/test-proxy.ts';
-import { freePorts, processGone, WeftProcess, weftOutput } from '../support/weft-process.ts';
+import { processGone, WeftProcess, weftOutput } from '../support/weft-process.ts';
 
 const TIME_LIMIT_MS = 120_000;
 const directory = mkdtempSync(join(tmpdir(), 'weft-restart-'));

@@ -20,8 +20,9 @@ import type { AddressInfo } from 'node:net';
 import { Http2ServerCodec } from '../../src/http2/server-codec.ts';
 import { BunNetwork } from '../../src/net/bun-network.ts';
 import type { Listener } from '../../src/net/network.ts';
+import { freePort } from '../support/free-ports.ts';
 import { exchange } from '../support/raw-http.ts';
-import { freePort, httpListener, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
+import { httpListener, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
 
 const HTTP2_UPSTREAM = {
 	typed_extension_protocol_options: {

@@ -7,10 +7,11 @@ import { join } from 'node:path';
 import type { Socket } from 'bun';
 import { descriptorLimit } from '../../src/net/descriptors.ts';
 import { TestAuthority } from '../../src/net/testing-certificates.ts';
+import { freePorts } from '../support/free-ports.ts';
 import { eventually } from '../support/mesh-control.ts';
 import { descriptorsOf, residentBytes } from '../support/process-memory.ts';
 import { httpListener } from '../support/test-proxy.ts';
-import { freePorts, WeftProcess } from '../support/weft-process.ts';
+import { WeftProcess } from '../support/weft-process.ts';
 
 /** As many as the machine lets the proxy have, which keeps a quarter of its descriptors for other things. */
 const CONNECTIONS = Math.min(2000, Math.floor(descriptorLimit() / 2));

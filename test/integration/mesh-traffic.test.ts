@@ -6,8 +6,9 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../support/free-ports.ts';
 import { RawConnection } from '../support/raw-connection.ts';
-import { childrenOf, freePorts, WeftProcess } from '../support/weft-process.ts';
+import { childrenOf, WeftProcess } from '../support/weft-process.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-traffic-test-'));
 const data = join(directory, 'data');

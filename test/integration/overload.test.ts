@@ -4,10 +4,11 @@ import { afterEach, expect, test } from 'bun:test';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../support/free-ports.ts';
 import { eventually } from '../support/mesh-control.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { httpListener } from '../support/test-proxy.ts';
-import { freePorts, WeftProcess } from '../support/weft-process.ts';
+import { WeftProcess } from '../support/weft-process.ts';
 
 const GET = Buffer.from('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
 /** Generous: other work may have the machine. */

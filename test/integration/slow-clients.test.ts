@@ -7,11 +7,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePorts } from '../support/free-ports.ts';
 import { eventually } from '../support/mesh-control.ts';
 import { RawClient } from '../support/raw-client.ts';
 import { StreamProgram } from '../support/streams.ts';
 import { httpListener, staticCluster } from '../support/test-proxy.ts';
-import { freePorts, WeftProcess } from '../support/weft-process.ts';
+import { WeftProcess } from '../support/weft-process.ts';
 
 const ATTACKERS = 100;
 const BODY_BYTES = 64 * 1024 * 1024;

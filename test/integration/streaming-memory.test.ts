@@ -7,10 +7,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TestAuthority } from '../../src/net/testing-certificates.ts';
+import { freePorts } from '../support/free-ports.ts';
 import { forgetPeak, peakResidentBytes, residentBytes } from '../support/process-memory.ts';
 import { carry, type Direction, type Framing, type Pace, StreamProgram, type Transfer } from '../support/streams.ts';
 import { httpListener, staticCluster } from '../support/test-proxy.ts';
-import { freePorts, WeftProcess } from '../support/weft-process.ts';
+import { WeftProcess } from '../support/weft-process.ts';
 
 const MIB = 1024 * 1024;
 const BODY_BYTES = Number(process.env.WEFT_STREAM_MB ?? 256) * MIB;

@@ -3,16 +3,10 @@
 
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { networkInterfaces } from 'node:os';
+import { freePort } from '../support/free-ports.ts';
 import { describeWithPeers } from '../support/peers.ts';
 import { okResponse, type RawRequest, type RawUpstream, rawRequest, rawUpstream } from '../support/raw-http.ts';
-import {
-	freePort,
-	httpListener,
-	startRealEnvoy,
-	startTestProxy,
-	staticCluster,
-	type TestProxy,
-} from '../support/test-proxy.ts';
+import { httpListener, startRealEnvoy, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
 
 interface Variant {
 	readonly name: string;

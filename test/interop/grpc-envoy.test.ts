@@ -6,12 +6,12 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { renderPrometheusText } from '../../src/telemetry/prometheus-text.ts';
+import { freePort } from '../support/free-ports.ts';
 import { type CallAnswer, type GrpcUpstream, grpcFrame, grpcUpstream, http2Request } from '../support/grpc-peers.ts';
 import { eventually } from '../support/mesh-control.ts';
 import { describeWithPeers } from '../support/peers.ts';
 import { okResponse, type RawUpstream, rawRequest, rawUpstream } from '../support/raw-http.ts';
 import {
-	freePort,
 	httpListener,
 	ROUTER_TYPE,
 	startRealEnvoy,

@@ -8,16 +8,10 @@ import { Http1ServerCodec } from '../../src/http1/server-codec.ts';
 import { Http2ServerCodec } from '../../src/http2/server-codec.ts';
 import { BunNetwork } from '../../src/net/bun-network.ts';
 import type { Listener } from '../../src/net/network.ts';
+import { freePort } from '../support/free-ports.ts';
 import { describeWithPeers } from '../support/peers.ts';
 import { exchange } from '../support/raw-http.ts';
-import {
-	freePort,
-	httpListener,
-	startRealEnvoy,
-	startTestProxy,
-	staticCluster,
-	type TestProxy,
-} from '../support/test-proxy.ts';
+import { httpListener, startRealEnvoy, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
 
 interface Ask {
 	readonly name: string;

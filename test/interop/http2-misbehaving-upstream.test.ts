@@ -19,10 +19,11 @@ import {
 	windowUpdate,
 } from '../../src/http2/testing.ts';
 import type { MetricRegistry } from '../../src/telemetry/registry.ts';
+import { freePort } from '../support/free-ports.ts';
 import { eventually } from '../support/mesh-control.ts';
 import { describeWithPeers } from '../support/peers.ts';
 import { OK, type Script, ScriptedHttp2Server } from '../support/scripted-http2-server.ts';
-import { freePort, httpListener, startRealEnvoy, startTestProxy, staticCluster } from '../support/test-proxy.ts';
+import { httpListener, startRealEnvoy, startTestProxy, staticCluster } from '../support/test-proxy.ts';
 
 const ACK = frame(FrameType.settings, Flag.ack, 0);
 const goaway = (last: number, code = 0) => frame(FrameType.goaway, 0, 0, uint32Bytes(last, code));

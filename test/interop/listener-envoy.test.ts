@@ -5,8 +5,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { connect, createServer } from 'node:net';
 import { testClientHello } from '../../src/net/testing-client-hello.ts';
 import { renderPrometheusText } from '../../src/telemetry/prometheus-text.ts';
+import { freePort } from '../support/free-ports.ts';
 import { describeWithPeers } from '../support/peers.ts';
-import { freePort, startRealEnvoy, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
+import { startRealEnvoy, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
 
 const EXTENSIONS = 'type.googleapis.com/envoy.extensions.filters';
 const WAIT_LIMIT_MS = 20_000;

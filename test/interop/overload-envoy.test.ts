@@ -5,17 +5,11 @@ import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../support/free-ports.ts';
 import { eventually } from '../support/mesh-control.ts';
 import { describeWithPeers } from '../support/peers.ts';
 import { RawClient } from '../support/raw-client.ts';
-import {
-	freePort,
-	httpListener,
-	startRealEnvoy,
-	startTestProxy,
-	staticCluster,
-	type TestProxy,
-} from '../support/test-proxy.ts';
+import { httpListener, startRealEnvoy, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
 
 const TYPE = 'type.googleapis.com/envoy.extensions';
 const MONITOR = 'envoy.resource_monitors.injected_resource';

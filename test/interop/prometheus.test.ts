@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventually } from '../support/mesh-control.ts';
 import { describeWithPeers, peerPath } from '../support/peers.ts';
-import { freePort } from '../support/test-proxy.ts';
+
 import { WeftProcess } from '../support/weft-process.ts';
 
 const LIMIT_MS = 60_000;
@@ -27,6 +27,9 @@ class Echo(socketserver.StreamRequestHandler):
 socketserver.ThreadingTCPServer.allow_reuse_address = True
 socketserver.ThreadingTCPServer(('127.0.0.1', 7000), Echo).serve_forever()
 `;
+
+import { freePort } from '../support/free-ports.ts';
+
 const CLIENT = `
 import socket, time, urllib.request
 while True:

@@ -2,16 +2,10 @@
 // same upstream, and arrive there as the same requests.
 
 import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { freePort } from '../support/free-ports.ts';
 import { describeWithPeers } from '../support/peers.ts';
 import { okResponse, type RawRequest, type RawUpstream, rawRequest, rawUpstream } from '../support/raw-http.ts';
-import {
-	freePort,
-	httpListener,
-	startRealEnvoy,
-	startTestProxy,
-	staticCluster,
-	type TestProxy,
-} from '../support/test-proxy.ts';
+import { httpListener, startRealEnvoy, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
 
 const FAULT_TYPE = 'type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault';
 const ROUTER_TYPE = 'type.googleapis.com/envoy.extensions.filters.http.router.v3.Router';

@@ -6,9 +6,10 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Variant } from '../corpus/case.ts';
+import { freePort } from './free-ports.ts';
 import { peerPath } from './peers.ts';
 import { RecordingUpstream } from './recording-upstream.ts';
-import { freePort, httpListener, startRealEnvoy, startTestProxy, staticCluster } from './test-proxy.ts';
+import { httpListener, startRealEnvoy, startTestProxy, staticCluster } from './test-proxy.ts';
 
 export interface Lane {
 	readonly upstream: RecordingUpstream;

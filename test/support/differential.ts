@@ -2,16 +2,9 @@
 // manager, so that a test asks both the same and compares what it sees.
 
 import type { MetricRegistry } from '../../src/telemetry/registry.ts';
+import { freePort } from './free-ports.ts';
 import type { SeenRequest } from './raw-http.ts';
-import {
-	freePort,
-	HCM_TYPE,
-	ROUTER_TYPE,
-	startRealEnvoy,
-	startTestProxy,
-	staticCluster,
-	type TestProxy,
-} from './test-proxy.ts';
+import { HCM_TYPE, ROUTER_TYPE, startRealEnvoy, startTestProxy, staticCluster, type TestProxy } from './test-proxy.ts';
 
 export interface Proxies {
 	readonly weft: Side;

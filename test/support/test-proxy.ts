@@ -2,7 +2,6 @@
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunningProxy, startProxy } from '../../src/app/proxy.ts';
@@ -33,32 +32,6 @@ export async function startTestProxy(bootstrap: object): Promise<TestProxy> {
 	const address = proxy.listeners.addressOf('test');
 	const port = address?.kind === 'ip' ? address.port : 0;
 	return { proxy, registry, port, stop: () => proxy.stop() };
-}
-
-const given = new Set<number>();
-
-/** A port that was free a moment ago, for programs that cannot say which one they took. */
-export async function freePort(): Promise<number> {
-	return (await freePorts(1))[0]!;
-}
-
-/** Several of them. Each is given once. */
-export async function freePorts(count: number): Promise<number[]> {
-	const ports: number[] = [];
-	while (ports.length < count) {
-		const held = await Promise.all(
-			Array.from({ length: count - ports.length }, async () => {
-				const server = createServer();
-				await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-				const address = server.address();
-				return { server, port: typeof address === 'object' && address !== null ? address.port : 0 };
-			}),
-		);
-		await Promise.all(held.map(({ server }) => new Promise((resolve) => server.close(resolve))));
-		for (const { port } of held) if (!given.has(port)) ports.push(port);
-		for (const { port } of held) given.add(port);
-	}
-	return ports;
 }
 
 /** Real Envoy on the same bootstrap; `adminPort` must be in it. Resolves when its listeners are up. */

@@ -1,14 +1,7 @@
 // weft and a real Envoy on the same bootstrap, with many listeners.
 
-import {
-	freePort,
-	freePorts,
-	HCM_TYPE,
-	ROUTER_TYPE,
-	startRealEnvoy,
-	startTestProxy,
-	type TestProxy,
-} from './test-proxy.ts';
+import { freePort, freePorts } from './free-ports.ts';
+import { HCM_TYPE, ROUTER_TYPE, startRealEnvoy, startTestProxy, type TestProxy } from './test-proxy.ts';
 
 export const DOWNSTREAM_TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext';
 

@@ -3,7 +3,6 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 
 const weft = join(import.meta.dir, '../../bin/weft');
@@ -79,18 +78,6 @@ export async function weftOutput(...args: readonly string[]): Promise<{ exitCode
 	const run = new WeftProcess(args);
 	const exitCode = await run.exited;
 	return { exitCode, output: run.output };
-}
-
-/** Ports of 127.0.0.1 that were free a moment ago, all different. */
-export async function freePorts(count: number): Promise<number[]> {
-	const servers = Array.from({ length: count }, () => createServer());
-	const ports: number[] = [];
-	for (const server of servers) {
-		await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-		ports.push((server.address() as AddressInfo).port);
-	}
-	for (const server of servers) await new Promise((resolve) => server.close(resolve));
-	return ports;
 }
 
 /** Process ids of the children of a process whose command line has `word`. */
