@@ -119,6 +119,7 @@ export interface MeshSnapshot {
 	readonly controlPlane: {
 		readonly version: string;
 		readonly uptimeSeconds: number;
+		/** What was written up to this revision is compiled: acknowledgements are of it, or newer. */
 		readonly storeRevision: number;
 		readonly rootNotAfter: string;
 	};

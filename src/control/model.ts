@@ -54,8 +54,13 @@ export class MeshModel {
 	/** In the terms of HTTPRoutes. */
 	readonly grpcRoutes = new Map<string, HttpRoute>();
 	readonly faults = new Map<string, FaultInjection>();
-	/** The store's revision that is all in here. */
+	/**
+	 * The store's revision that is all handed out: what is compiled and marked for sending is of it, or newer. The
+	 * objects here may already be newer, for as long as a change waits for others.
+	 */
 	revision = 0;
+	/** The store's revision that is all in here. */
+	private takenUpRevision = 0;
 	private readonly entriesByLabels = new LabelIndex();
 	private readonly servicesBySelector = new LabelIndex();
 	private readonly routesByParent = new PairIndex();
@@ -128,12 +133,18 @@ export class MeshModel {
 		for (const routes of [this.httpRoutes, this.grpcRoutes]) for (const route of routes.values()) yield routeKey(route);
 	}
 
+	/** The route, by `routeKey`, has changed or may have, and that is not handed out yet. */
+	awaitsCompilation(key: string): boolean {
+		return this.change.httpRoutes.has(key);
+	}
+
 	/** Hands out what is marked now, without waiting for quiet. */
 	flush(): void {
 		this.timer?.cancel();
 		this.changedSinceMs = null;
 		const change = this.change;
 		this.change = emptyChange();
+		this.revision = this.takenUpRevision;
 		this.onChange(change);
 	}
 
@@ -152,7 +163,7 @@ export class MeshModel {
 				if (!present.has(`/${group}/${kind}/${namespace}/${name}`)) this.replace(kind, key, object, null);
 			}
 		}
-		this.revision = Math.max(this.revision, revision);
+		this.takenUpRevision = Math.max(this.takenUpRevision, revision);
 		this.follow(revision);
 	}
 
@@ -180,10 +191,10 @@ export class MeshModel {
 		for (const event of events) {
 			if (event.type === 'put') {
 				this.put(event.entry);
-				this.revision = Math.max(this.revision, event.entry.revision);
+				this.takenUpRevision = Math.max(this.takenUpRevision, event.entry.revision);
 				continue;
 			}
-			this.revision = Math.max(this.revision, event.revision);
+			this.takenUpRevision = Math.max(this.takenUpRevision, event.revision);
 			const place = parseStoreKey(event.previous.key);
 			if (place === null || !isMeshKind(place.kind)) continue;
 			const key = `${place.namespace}/${place.name}`;

@@ -111,6 +111,19 @@ describe('Programmed', () => {
 		});
 	});
 
+	test('says nothing of a change that is not compiled yet: what is acknowledged is the route as it was', async () => {
+		progress = { of: 1, acknowledged: 1, rejection: null };
+		expect((await conditions())[PROGRAMMED]).toMatchObject({ status: 'True', observedGeneration: 1 });
+		await mesh.write(ROUTE(REVIEWS, 'name: ratings, port: 80'));
+		await mesh.hear();
+		expect(mesh.model.httpRoutes.get('default/route')?.metadata.generation).toBe(2);
+		writer.mark(['default/route']);
+		await writer.idle();
+		expect((await stored())?.status?.parents[0]?.conditions[0]).toMatchObject({ observedGeneration: 1 });
+		await mesh.settle();
+		expect((await conditions())[PROGRAMMED]).toMatchObject({ status: 'True', observedGeneration: 2 });
+	});
+
 	test('says who refused it and why', async () => {
 		progress = { of: 2, acknowledged: 1, rejection: 'sidecar~1: no such field' };
 		expect((await conditions())[PROGRAMMED]).toMatchObject({

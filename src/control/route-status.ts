@@ -55,7 +55,8 @@ export class RouteStatusWriter {
 		for (const key of this.dirty) {
 			this.dirty.delete(key);
 			const route = this.model.route(key);
-			if (route === undefined) continue;
+			// What sidecars have acknowledged is still the route as it was: it is marked again when it is compiled.
+			if (route === undefined || this.model.awaitsCompilation(key)) continue;
 			const wanted = this.statusOf(route);
 			if (sameStatus(route.status, wanted)) continue;
 			try {

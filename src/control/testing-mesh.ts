@@ -48,16 +48,22 @@ export class TestMesh {
 
 	/** The store tells its watchers; then the debounce passes. */
 	async settle(): Promise<void> {
+		await this.hear();
+		this.clock.advance(DEBOUNCE_MS_MAX);
+	}
+
+	/** The store tells its watchers; nothing is compiled yet. */
+	async hear(): Promise<void> {
 		for (let i = 0; i < 20; i++) await Promise.resolve();
 		await new Promise((resolve) => setImmediate(resolve));
-		this.clock.advance(DEBOUNCE_MS_MAX);
 	}
 
 	open(node: SidecarNode): TestSidecar {
 		return new TestSidecar(this.resources, node);
 	}
 
-	private async write(yaml: string): Promise<void> {
+	/** Writes the documents; the model has not heard of it. */
+	async write(yaml: string): Promise<void> {
 		for (const document of parseAllDocuments(yaml)) {
 			const object: { apiVersion: string; kind: string } | null = document.toJS();
 			if (object === null) continue;
