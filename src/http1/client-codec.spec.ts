@@ -347,8 +347,9 @@ describe('an upgrade', () => {
 		expect(heard.error?.code).toBe('http1_unexpected_upgrade');
 	});
 
-	test('CONNECT', () => {
-		const { peer, heard } = begin({ ...getRequest(''), method: 'CONNECT', authority: 'b:443' }, false);
+	test('CONNECT, which has no length', () => {
+		const headers = ['content-length', '0'];
+		const { peer, heard } = begin({ ...getRequest(''), method: 'CONNECT', authority: 'b:443', headers }, false);
 		expect(peer.transport.take()).toBe('CONNECT b:443 HTTP/1.1\r\nhost: b:443\r\n\r\n');
 		peer.receive('HTTP/1.1 200 OK\r\n\r\nabc');
 		expect(heard.body).toBe('abc');

@@ -175,6 +175,7 @@ export class Http1ClientCodec implements ClientCodec, BodySink, ClientStreamOwne
 				this.refuse(stream, new Http1Error('http1_ambiguous_framing', 'an upgrade with content', 'local'));
 				return;
 			}
+			if (head.method === 'CONNECT') sent = 'tunnel';
 			framing = 'idle';
 		} else if (declared !== -1) sent = 'length';
 		else if (!end) {

@@ -13,6 +13,8 @@ import { Http1Error } from './errors.ts';
 export type HeadFraming =
 	/** Nothing: no body can follow, or it ends with the connection. */
 	| 'none'
+	/** None either, and no Content-Length that the head has: what follows CONNECT is a tunnel (RFC 9110 §9.3.6). */
+	| 'tunnel'
 	/** Content-Length as given, which is there; 0 when it is not. */
 	| 'length'
 	| 'chunked';
@@ -106,7 +108,7 @@ function finishHead(
 			continue;
 		}
 		if (name === 'content-length') {
-			if (lengthWritten || framing === 'chunked') continue;
+			if (lengthWritten || framing === 'chunked' || framing === 'tunnel') continue;
 			lengthWritten = true;
 		} else if (name === 'date') dateWritten = true;
 		putField(name, value);

@@ -49,7 +49,7 @@ export function encodeRequestHead(encoder: HpackEncoder, head: RequestHead): Uin
 		const name = headers[i]!;
 		const value = headers[i + 1]!;
 		if (isConnectionField(name) || name === 'host' || (name === 'te' && value !== 'trailers')) continue;
-		if (upgrade !== '' && name === 'content-length') continue;
+		if ((connect || upgrade !== '') && name === 'content-length') continue;
 		encoder.field(name, value);
 	}
 	return encoder.finish();

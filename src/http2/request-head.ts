@@ -115,7 +115,8 @@ export function readRequest(fields: DecodedFields, allowConnect: boolean): Parse
 		if (colon <= 0 || colon === authority.length - 1 || authority.endsWith(']')) {
 			return 'the target of CONNECT is not host and port';
 		}
-		return { head, contentLength, extendedConnect: false };
+		if (contentLength > 0) return 'CONNECT with content';
+		return { head, contentLength: -1, extendedConnect: false };
 	}
 	if (!hasPath || !hasScheme) return 'no scheme or no path';
 	if (scheme !== 'http' && scheme !== 'https') return 'scheme is neither http nor https';

@@ -162,6 +162,15 @@ describe('requests', () => {
 			],
 		],
 		[
+			'CONNECT with content',
+			[
+				[':method', 'CONNECT'],
+				[':authority', 'a:1'],
+				['content-length', '5'],
+			],
+		],
+		['a protocol without CONNECT', [...GET_FIELDS, [':protocol', 'websocket']]],
+		[
 			'extended CONNECT that was not offered',
 			[[':method', 'CONNECT'], [':protocol', 'websocket'], ...without(':method')],
 		],

@@ -14,7 +14,15 @@ export type Variant =
 	/** Ports, trailing dots and escaped slashes undone, underscores in names refused: see `hosts.ts`. */
 	| 'hosts'
 	/** `max_request_headers_kb: 1`, `max_headers_count: 10`. */
-	| 'small';
+	| 'small'
+	/** CONNECT is allowed, and passed on. */
+	| 'connect'
+	/** CONNECT ends here (`connect_config`): what is in the tunnel reaches the upstream. */
+	| 'terminate'
+	/** `request_headers_timeout: 0.3s`. */
+	| 'slow'
+	/** Behind the listener filter `proxy_protocol`: see `RequestCase.preface`. */
+	| 'proxy';
 
 export interface RequestCase {
 	/** Unique within its topic. */
@@ -22,10 +30,15 @@ export interface RequestCase {
 	/** Section of the RFC, or class of the weakness. */
 	readonly section: string;
 	readonly raw: string;
+	/** Of the variant `proxy`: what comes before any HTTP, in the same bytes. */
+	readonly preface: string;
 	readonly variant: Variant;
 	/** Status of each response, 1xx too, in order. */
 	readonly answers: readonly number[];
-	/** `METHOD TARGET` or `METHOD TARGET BODY` of each request that reaches the upstream, in order. */
+	/**
+	 * `METHOD TARGET` or `METHOD TARGET BODY` of each request that reaches the upstream, in order; behind PROXY heads
+	 * with ` from ADDRESS` of whom the proxy takes for the client.
+	 */
 	readonly upstream: readonly string[];
 	/**
 	 * What becomes of the connection: another request is answered on it, it is closed, or the proxy waits for the
@@ -42,6 +55,7 @@ export type RequestOptions = Partial<Omit<RequestCase, 'name' | 'section' | 'raw
 function requestCase(name: string, section: string, raw: string, options: RequestOptions): RequestCase {
 	const defaults = {
 		variant: 'plain',
+		preface: '',
 		answers: [],
 		upstream: [],
 		after: 'open',

@@ -2,13 +2,16 @@
 
 import type { RequestCase, ResponseCase } from './case.ts';
 import { CHUNKS } from './chunks.ts';
+import { CONNECT } from './connect.ts';
 import { CONNECTIONS } from './connections.ts';
 import { FIELDS } from './fields.ts';
 import { HOSTS } from './hosts.ts';
 import { LENGTHS } from './lengths.ts';
 import { PATHS } from './paths.ts';
+import { PROXY_HEADS } from './proxy-heads.ts';
 import { REQUEST_LINES } from './request-lines.ts';
 import { RESPONSES } from './responses.ts';
+import { SLOW_HEADS } from './slow-heads.ts';
 import { SMUGGLING } from './smuggling.ts';
 import { TARGETS } from './targets.ts';
 
@@ -22,6 +25,9 @@ export const REQUESTS: readonly { readonly topic: string; readonly cases: readon
 	{ topic: 'Connection', cases: CONNECTIONS },
 	{ topic: 'Paths', cases: PATHS },
 	{ topic: 'Hosts and names', cases: HOSTS },
+	{ topic: 'CONNECT', cases: CONNECT },
+	{ topic: 'Slow heads', cases: SLOW_HEADS },
+	{ topic: 'PROXY protocol', cases: PROXY_HEADS },
 ];
 
 export type { RequestCase, ResponseCase };

@@ -83,6 +83,7 @@ export const DIFFERENCES: readonly Difference[] = [
 			'Request line > the preface of HTTP/2 and a frame',
 			'Connection > HTTP/1.0 where it is not accepted',
 			'Connection > HTTP/2.0 where HTTP/1.0 is accepted',
+			'CONNECT > ended here, HTTP/1.0',
 		],
 	},
 	{
@@ -155,6 +156,8 @@ export const DIFFERENCES: readonly Difference[] = [
 		why: 'A coding that is said twice, or not at all, is ambiguous: 400. One that is not known is 501. Envoy says 501 to both, and 400 when there is a length too.',
 		cases: [
 			'Target and Host > CONNECT with chunks',
+			'CONNECT > chunks',
+			'CONNECT > ended here, with chunks',
 			'Length of the body > chunked twice',
 			'Length of the body > chunked in two fields',
 			'Length of the body > chunked and identity in two fields',
@@ -307,6 +310,7 @@ export const DIFFERENCES: readonly Difference[] = [
 			'Responses > 1xx without end',
 			'Responses > a 1xx, then FIN',
 			'Responses > a 1xx, then nonsense',
+			'CONNECT > 103 before what agrees',
 		],
 	},
 	{
@@ -316,6 +320,31 @@ export const DIFFERENCES: readonly Difference[] = [
 			'Responses > 204 with a length of 5 and no body',
 			'Responses > 204 with a body',
 			'Responses > 204 with chunks',
+		],
+	},
+	{
+		title: 'CONNECT',
+		why: '`upgrade_type: CONNECT` allows the method, and no upgrade of that name: a host that took it for CONNECT would see a tunnel where others see a request. Host must be there, once, and valid, though the target says where to. 101 answers an upgrade, not CONNECT.',
+		cases: [
+			'CONNECT > no Host',
+			'CONNECT > two Hosts',
+			'CONNECT > a bad Host',
+			'CONNECT > 101 does not answer it',
+			'CONNECT > GET with Upgrade: connect',
+			'CONNECT > POST with Upgrade: CONNECT',
+			'CONNECT > GET with Upgrade: connect where tunnels end',
+		],
+	},
+	{
+		title: 'Heads of the PROXY protocol',
+		why: 'As its specification writes them: a line of at most 107 bytes, single spaces and nothing behind the ports, numbers without sign or leading zeros, addresses without a zone; of version 2, streams only. Who reads a head otherwise takes another for the client.',
+		cases: [
+			'PROXY protocol > v1 of 108 bytes',
+			'PROXY protocol > v1, a port with a leading zero',
+			'PROXY protocol > v1, a port with a sign',
+			'PROXY protocol > v1, a space at the end',
+			'PROXY protocol > v1, an address with a zone',
+			'PROXY protocol > v2 of datagrams',
 		],
 	},
 	{

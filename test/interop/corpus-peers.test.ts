@@ -16,7 +16,7 @@ import {
 	startNginxPeer,
 	startWeft,
 } from '../support/corpus-proxies.ts';
-import { observeRequest, observeResponse, type RequestOutcome } from '../support/observe-corpus.ts';
+import { describeRequest, observeRequest, observeResponse, type RequestOutcome } from '../support/observe-corpus.ts';
 import { describeWithPeers } from '../support/peers.ts';
 
 type Peer = 'envoy' | 'haproxy' | 'nginx';
@@ -186,7 +186,7 @@ describeWithPeers(PEERS, 'the corpus through other proxies', () => {
 				if (request === null || request.upstream.length === 0) continue;
 				const outcome = await observeRequest(lane, lane.port(request.variant)!, request, 'whole', request);
 				outcome.arrived.forEach((arrived, i) => {
-					written.push(passes(`${key} ${i + 1}`, request.section, arrived.raw, outcome.upstream[i]!));
+					written.push(passes(`${key} ${i + 1}`, request.section, arrived.raw, describeRequest(arrived.request)));
 				});
 			}
 		} finally {

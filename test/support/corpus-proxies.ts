@@ -6,14 +6,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Variant } from '../corpus/case.ts';
-import { freePort } from './free-ports.ts';
+import { freePort, freePorts } from './free-ports.ts';
 import { peerPath } from './peers.ts';
 import { RecordingUpstream } from './recording-upstream.ts';
 import { httpListener, startRealEnvoy, startTestProxy, staticCluster } from './test-proxy.ts';
 
 export interface Lane {
 	readonly upstream: RecordingUpstream;
-	/** Proxies other than weft and Envoy have one port for all variants that they can do. */
+	/** Null: the proxy has nothing of the kind. */
 	port(variant: Variant): number | null;
 }
 
@@ -22,7 +22,16 @@ export interface CorpusProxy {
 	stop(): Promise<void>;
 }
 
-const VARIANTS: readonly Variant[] = ['plain', 'http10', 'paths', 'small', 'hosts'];
+const VARIANTS: readonly Variant[] = [
+	...(['plain', 'http10', 'paths', 'small', 'hosts'] as const),
+	...(['connect', 'terminate', 'slow', 'proxy'] as const),
+];
+const PROXY_PROTOCOL = {
+	name: 'proxy_protocol',
+	typed_config: {
+		'@type': 'type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol',
+	},
+};
 
 const MANAGERS: Readonly<Record<Variant, object>> = {
 	plain: {
@@ -50,6 +59,10 @@ const MANAGERS: Readonly<Record<Variant, object>> = {
 		max_request_headers_kb: 1,
 		common_http_protocol_options: { max_headers_count: 10 },
 	},
+	connect: { upgrade_configs: [{ upgrade_type: 'CONNECT' }, { upgrade_type: 'websocket' }] },
+	terminate: { upgrade_configs: [{ upgrade_type: 'CONNECT' }, { upgrade_type: 'websocket' }] },
+	slow: { request_headers_timeout: '0.3s' },
+	proxy: { use_remote_address: true },
 };
 
 /** The listener of lane 0's plain variant is named `test`. */
@@ -60,8 +73,8 @@ function bootstrap(upstreams: readonly RecordingUpstream[], port: (lane: number,
 		const cluster = `lane${lane}`;
 		// Trailers upstream are an option of the cluster in Envoy, and the default in weft.
 		clusters.push(staticCluster(cluster, [upstream.port]));
-		const routes = [{ match: { prefix: '/' }, route: { cluster } }];
 		for (const variant of VARIANTS) {
+			const routes = [...connectRoutes(variant, cluster), { match: { prefix: '/' }, route: { cluster } }];
 			const manager = {
 				// The preface of HTTP/2 is no HTTP/1.1 here.
 				codec_type: 'HTTP1',
@@ -69,10 +82,18 @@ function bootstrap(upstreams: readonly RecordingUpstream[], port: (lane: number,
 				route_config: { name: cluster, virtual_hosts: [{ name: 'all', domains: ['*'], routes }] },
 			};
 			const name = listenerName(lane, variant);
-			listeners.push(httpListener(port(lane, variant), manager, { name }));
+			const filters = variant === 'proxy' ? { listener_filters: [PROXY_PROTOCOL] } : {};
+			listeners.push(httpListener(port(lane, variant), manager, { name, ...filters }));
 		}
 	});
 	return { static_resources: { listeners, clusters } };
+}
+
+function connectRoutes(variant: Variant, cluster: string): object[] {
+	const match = { connect_matcher: {} };
+	if (variant === 'connect') return [{ match, route: { cluster } }];
+	if (variant !== 'terminate') return [];
+	return [{ match, route: { cluster, upgrade_configs: [{ upgrade_type: 'CONNECT', connect_config: {} }] } }];
 }
 
 function listenerName(lane: number, variant: Variant): string {
@@ -146,9 +167,10 @@ async function again<Started>(start: () => Promise<Started>): Promise<Started> {
 	}
 }
 
-/** Only the plain variant. */
+/** The variants for which it has the feature; CONNECT it passes on wherever it is. */
 export function startHaproxyPeer(laneCount: number): Promise<CorpusProxy> {
-	return startConfigured('haproxy', laneCount, (_directory, pairs) => ({
+	const variants: readonly Variant[] = ['plain', 'connect', 'slow', 'proxy'];
+	return startConfigured('haproxy', laneCount, variants, (_directory, pairs) => ({
 		text: `global
 	nbthread 1
 defaults
@@ -156,11 +178,21 @@ defaults
 	timeout connect 5s
 	timeout client 60s
 	timeout server 15s
+	timeout tunnel 15s
 	http-reuse always
 ${pairs
 	.map(
-		([port, target], lane) => `frontend in${lane}
-	bind 127.0.0.1:${port}
+		([ports, target], lane) => `frontend in${lane}
+	bind 127.0.0.1:${ports.get('plain')}
+	bind 127.0.0.1:${ports.get('connect')}
+	default_backend target${lane}
+frontend slow${lane}
+	timeout http-request 300ms
+	bind 127.0.0.1:${ports.get('slow')}
+	default_backend target${lane}
+frontend proxy${lane}
+	bind 127.0.0.1:${ports.get('proxy')} accept-proxy
+	option forwardfor
 	default_backend target${lane}
 backend target${lane}
 	server target 127.0.0.1:${target}
@@ -171,9 +203,10 @@ backend target${lane}
 	}));
 }
 
-/** Only the plain variant. */
+/** The variants for which it has the feature; CONNECT it does not know. */
 export function startNginxPeer(laneCount: number): Promise<CorpusProxy> {
-	return startConfigured('nginx', laneCount, (directory, pairs) => {
+	const variants: readonly Variant[] = ['plain', 'slow', 'proxy'];
+	return startConfigured('nginx', laneCount, variants, (directory, pairs) => {
 		const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
 		return {
 			text: `worker_processes 1;
@@ -186,18 +219,27 @@ http {
 ${temporary.map((kind) => `\t${kind}_temp_path ${directory}/${kind};`).join('\n')}
 ${pairs
 	.map(
-		([port, target], lane) => `	upstream target${lane} { server 127.0.0.1:${target}; keepalive 16; }
-	server {
-		listen 127.0.0.1:${port};
+		([ports, target], lane) => `	upstream target${lane} { server 127.0.0.1:${target}; keepalive 16; }
+${[
+	`listen 127.0.0.1:${ports.get('plain')};`,
+	`listen 127.0.0.1:${ports.get('slow')}; client_header_timeout 300ms;`,
+	`listen 127.0.0.1:${ports.get('proxy')} proxy_protocol; set_real_ip_from 127.0.0.1; real_ip_header proxy_protocol;`,
+]
+	.map(
+		(settings) => `	server {
+		${settings}
 		location / {
 			proxy_pass http://target${lane};
 			proxy_http_version 1.1;
 			proxy_set_header Connection "";
 			proxy_set_header Host $http_host;
+			proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 			proxy_next_upstream off;
 			proxy_request_buffering off;
 		}
-	}
+	}`,
+	)
+	.join('\n')}
 `,
 	)
 	.join('')}}
@@ -212,19 +254,32 @@ interface Configured {
 	command(file: string): readonly string[];
 }
 
-type Configure = (directory: string, pairs: readonly (readonly [number, number])[]) => Configured;
+/** Per lane: its ports, by variant, and its upstream's. */
+type Configure = (
+	directory: string,
+	pairs: readonly (readonly [ports: ReadonlyMap<Variant, number>, upstream: number])[],
+) => Configured;
 
-async function startConfigured(program: string, laneCount: number, configure: Configure): Promise<CorpusProxy> {
+async function startConfigured(
+	program: string,
+	laneCount: number,
+	variants: readonly Variant[],
+	configure: Configure,
+): Promise<CorpusProxy> {
 	const upstreams = await startUpstreams(laneCount);
-	return again(() => startOnPorts(program, upstreams, configure));
+	return again(() => startOnPorts(program, upstreams, variants, configure));
 }
 
 async function startOnPorts(
 	program: string,
 	upstreams: readonly RecordingUpstream[],
+	variants: readonly Variant[],
 	configure: Configure,
 ): Promise<CorpusProxy> {
-	const ports = await Promise.all(upstreams.map(() => freePort()));
+	const free = await freePorts(upstreams.length * variants.length);
+	const ports = upstreams.map(
+		(_upstream, lane) => new Map(variants.map((variant, i) => [variant, free[lane * variants.length + i]!])),
+	);
 	const directory = mkdtempSync(join(tmpdir(), `weft-${program}-`));
 	const scratch = join(directory, 'scratch');
 	mkdirSync(scratch);
@@ -241,7 +296,7 @@ async function startOnPorts(
 	for (let lane = 0; lane < upstreams.length; ) {
 		if (child.exitCode !== null) throw new Error(`${program} ended: ${await new Response(child.stderr).text()}`);
 		try {
-			const response = await fetch(`http://127.0.0.1:${ports[lane]}/`);
+			const response = await fetch(`http://127.0.0.1:${ports[lane]!.get('plain')}/`);
 			await response.arrayBuffer();
 			lane++;
 		} catch (error) {
@@ -255,7 +310,7 @@ async function startOnPorts(
 	return {
 		lanes: upstreams.map((upstream, lane) => ({
 			upstream,
-			port: (variant) => (variant === 'plain' ? ports[lane]! : null),
+			port: (variant) => ports[lane]!.get(variant) ?? null,
 		})),
 		stop: async () => {
 			child.kill('SIGKILL');

@@ -1,6 +1,7 @@
 // Sends one case of the corpus through a proxy and says what came of it on both sides.
 
-import type { RequestCase, ResponseCase } from '../corpus/case.ts';
+import { networkInterfaces } from 'node:os';
+import type { RequestCase, ResponseCase, Variant } from '../corpus/case.ts';
 import { cut, type Split } from './byte-split.ts';
 import type { Lane } from './corpus-proxies.ts';
 import { RawClient, type ReadResponses } from './raw-client.ts';
@@ -17,6 +18,12 @@ const QUIET_MS = 60;
 const WAITING_QUIET_MS = 500;
 /** Something that must come is waited for this long. */
 const LIMIT_MS = 5000;
+const SLOW_MS = 700;
+const OWN_ADDRESSES = new Set(
+	Object.values(networkInterfaces()).flatMap((addresses) => addresses?.map(({ address }) => address) ?? []),
+);
+/** A client that speaks for itself. */
+const LOCAL_HEAD = Buffer.from('\r\n\r\n\0\r\nQUIT\n\x20\0\0\0', 'latin1');
 
 export interface RequestOutcome {
 	/** Of the case's requests, 1xx too. */
@@ -35,6 +42,14 @@ export function describeRequest(request: ReadRequest): string {
 }
 
 /**
+ * Of clients on this machine Envoy says the machine's address, others 127.0.0.1. White space in lists is anybody's.
+ */
+function spokenFor(request: ReadRequest): string {
+	const list = values(request.fields, 'x-forwarded-for').join(',').replaceAll(' ', '').split(',');
+	return ` from ${list.map((address) => (OWN_ADDRESSES.has(address) ? 'itself' : address)).join(', ')}`;
+}
+
+/**
  * `expected`: what to wait for, when it is known; otherwise each step lasts until the proxy has been quiet.
  */
 export async function observeRequest(
@@ -42,15 +57,17 @@ export async function observeRequest(
 	port: number,
 	one: RequestCase,
 	split: Split,
-	expected: Pick<RequestCase, 'answers' | 'after'> | null,
+	expected: Pick<RequestCase, 'answers' | 'upstream' | 'after'> | null,
 	quietMs = QUIET_MS,
 ): Promise<RequestOutcome> {
 	const { upstream } = lane;
-	if (expected === null) await barrier(port);
+	if (expected === null) await barrier(port, one.variant);
 	upstream.begin();
 	upstream.answer = okAnswer;
-	const raw = Buffer.from(one.raw, 'latin1');
+	const raw = Buffer.from(one.preface + one.raw, 'latin1');
 	const methods = readRequests(one.raw).requests.map((request) => request.method);
+	// A proxy may take what the strict reader does not.
+	if (methods.length === 0 && one.raw.startsWith('CONNECT ')) methods.push('CONNECT');
 	const client = await RawClient.connect(port);
 	upstream.onChange = () => client.changed();
 	const read = (): ReadResponses => client.responses(methods);
@@ -61,7 +78,9 @@ export async function observeRequest(
 			await client.until(
 				() =>
 					client.closed ||
-					(expected.after !== 'closed' && read().responses.length >= expected.answers.length) ||
+					(expected.after !== 'closed' &&
+						read().responses.length >= expected.answers.length &&
+						upstream.arrived.length >= expected.upstream.length) ||
 					read().violation !== '',
 				LIMIT_MS,
 			);
@@ -72,12 +91,27 @@ export async function observeRequest(
 		const arrived = upstream.arrived.slice();
 		let after: RequestOutcome['after'] = 'closed';
 		const violations = [before.violation];
-		if (answers.at(-1) === 101 && !client.closed) {
-			await client.send([Buffer.from(TUNNELLED)]);
-			const through = await client.until(() => client.closed || read().tunnelled === TUNNELLED, LIMIT_MS);
+		const finals = before.responses.filter(({ status }) => status >= 200 || status === 101).length;
+		const connected = methods[finals - 1] === 'CONNECT' && answers.at(-1)! < 300;
+		if ((answers.at(-1) === 101 || connected) && !client.closed) {
+			// Where the tunnel ends here, what comes out of it must be a request for the upstream to answer.
+			const sent = one.variant === 'terminate' && connected ? SENTINEL.toString() : TUNNELLED;
+			// Answered, as all before it, or echoed.
+			const came = (bytes: string): boolean =>
+				bytes.endsWith(sent) ||
+				(upstream.arrived.at(-1)?.request.target === SENTINEL_TARGET &&
+					client.received.split('ok\n').length > upstream.arrived.length);
+			const begun = read().tunnelled.length;
+			await client.send([Buffer.from(sent)]);
+			const through = await client.until(
+				() => client.closed || (read().tunnelled.length > begun && came(read().tunnelled)),
+				LIMIT_MS,
+			);
 			after = through && !client.closed ? 'tunnel' : 'closed';
 		} else if (!client.closed && expected?.after === 'waiting') {
 			after = 'waiting';
+			// Longer than a head may take: it is not for what comes after one.
+			if (one.variant === 'slow') await client.until(() => client.closed, SLOW_MS);
 			client.end();
 			if (!(await client.until(() => client.closed, LIMIT_MS))) violations.push('not closed after FIN');
 			if (upstream.arrived.length > arrived.length) violations.push('a request that was not whole went upstream');
@@ -86,6 +120,9 @@ export async function observeRequest(
 					.responses.slice(answers.length)
 					.map((response) => `answered ${response.status} after FIN`),
 			);
+		} else if (!client.closed && expected === null && one.variant === 'proxy' && one.raw === '') {
+			// What would come next would be of the head.
+			after = 'waiting';
 		} else if (expected === null && saysClose(before)) {
 			// It may linger, reading and dropping, so that its answer is not lost.
 			after = 'closed';
@@ -103,7 +140,9 @@ export async function observeRequest(
 		violations.push(...upstream.violations());
 		return {
 			answers,
-			upstream: arrived.map((one) => describeRequest(one.request)),
+			upstream: arrived.map(
+				({ request }) => describeRequest(request) + (one.variant === 'proxy' ? spokenFor(request) : ''),
+			),
 			arrived,
 			after,
 			violations: violations.filter((violation) => violation !== ''),
@@ -139,7 +178,7 @@ export async function observeResponse(
 	quietMs = QUIET_MS,
 ): Promise<ResponseOutcome> {
 	const { upstream } = lane;
-	if (!known) await barrier(port);
+	if (!known) await barrier(port, 'plain');
 	upstream.begin();
 	const bytes = Buffer.from(one.raw, 'latin1');
 	const parts = bytes.length === 0 ? [] : cut(bytes, split, bytes.length);
@@ -214,9 +253,10 @@ async function settled(client: RawClient, done: () => boolean, quietMs: number):
 }
 
 /** What an earlier case set going in the proxy has arrived when a later request is answered. */
-async function barrier(port: number): Promise<void> {
+async function barrier(port: number, variant: Variant): Promise<void> {
 	const client = await RawClient.connect(port);
 	try {
+		if (variant === 'proxy') await client.send([LOCAL_HEAD]);
 		await client.send([Buffer.from('GET /barrier HTTP/1.1\r\nHost: barrier\r\n\r\n')]);
 		await client.until(() => client.closed || client.received !== '', LIMIT_MS);
 	} finally {

@@ -90,7 +90,7 @@ export interface ReadResponses {
 	readonly partial: ReadResponse | null;
 	/** What is no response; empty: all good. */
 	readonly violation: string;
-	/** Bytes after a 101. */
+	/** Bytes after a 101, or a 2xx to CONNECT. */
 	readonly tunnelled: string;
 }
 
@@ -110,7 +110,9 @@ export function readResponses(received: string, methods: readonly string[], clos
 		}
 		responses.push(reading.message);
 		rest = rest.slice(reading.length);
-		if (reading.message.status === 101) return { responses, partial, violation: '', tunnelled: rest };
+		const { status } = reading.message;
+		const connected = methods[finals] === 'CONNECT' && status >= 200 && status < 300;
+		if (status === 101 || connected) return { responses, partial, violation: '', tunnelled: rest };
 		if (reading.message.status >= 200) finals++;
 	}
 	return { responses, partial, violation: '', tunnelled: '' };

@@ -111,10 +111,8 @@ export class RecordingUpstream {
 		});
 		socket.on('data', (chunk: Buffer) => {
 			connection.received += chunk.toString('latin1');
-			if (connection.tunnel) {
-				connection.readTo = connection.received.length;
-				socket.write(chunk);
-			} else this.read(connection, socket);
+			if (!connection.tunnel) this.read(connection, socket);
+			else if (this.sending === 0) this.echo(connection, socket);
 			this.changed();
 		});
 	}
@@ -134,20 +132,28 @@ export class RecordingUpstream {
 			this.arrived.push({ connection, request: reading.message, raw: rest.slice(0, reading.length) });
 			const answer = this.answer(reading.message);
 			connection.tunnel = answer.tunnel;
-			void this.send(socket, answer);
+			void this.send(socket, answer, connection);
 		}
 	}
 
-	private async send(socket: Socket, answer: UpstreamAnswer): Promise<void> {
+	private async send(socket: Socket, answer: UpstreamAnswer, connection: RecordedConnection): Promise<void> {
 		this.sending++;
 		for (let i = 0; i < answer.parts.length && !socket.destroyed; i++) {
 			if (i > 0) await new Promise(setImmediate);
 			if (!socket.destroyed) socket.write(answer.parts[i]!);
 		}
 		this.sending--;
+		// What came with the request, or before the answer was written, is of the tunnel.
+		if (answer.tunnel) this.echo(connection, socket);
 		if (answer.ending === 'fin') socket.end();
 		else if (answer.ending === 'reset') socket.resetAndDestroy();
 		this.changed();
+	}
+
+	private echo(connection: RecordedConnection, socket: Socket): void {
+		const bytes = connection.received.slice(connection.readTo);
+		connection.readTo = connection.received.length;
+		if (bytes !== '' && socket.writable) socket.write(Buffer.from(bytes, 'latin1'));
 	}
 
 	private changed(): void {
@@ -156,8 +162,27 @@ export class RecordingUpstream {
 	}
 }
 
-/** 101 and an echo for `/ws`; for all else 200, with what was asked as the body. */
+/** What the hosts that CONNECT may ask for say to it; all others agree, with an echo. */
+const CONNECT_HEADS: Readonly<Record<string, string>> = {
+	'refused.example:443': '403 Forbidden\r\ncontent-length: 3\r\n\r\nno\n',
+	'login.example:443':
+		'407 Proxy Authentication Required\r\nproxy-authenticate: Basic realm="a"\r\ncontent-length: 0\r\n\r\n',
+	'moved.example:443': '302 Found\r\nlocation: http://b/\r\ncontent-length: 0\r\n\r\n',
+	'length.example:443': '200 OK\r\ncontent-length: 5\r\n\r\n',
+	'chunks.example:443': '200 OK\r\ntransfer-encoding: chunked\r\n\r\n',
+	'both.example:443': '200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n',
+	'empty.example:443': '204 No Content\r\n\r\n',
+	'partial.example:443': '206 Partial Content\r\n\r\n',
+	'switching.example:443': '101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n',
+	'early.example:443': '103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n',
+};
+
+/** 101 and an echo for `/ws`; CONNECT as `CONNECT_HEADS`; for all else 200, with what was asked as the body. */
 export function okAnswer(request: ReadRequest): UpstreamAnswer {
+	if (request.method === 'CONNECT') {
+		const head = `HTTP/1.1 ${CONNECT_HEADS[request.target] ?? '200 OK\r\n\r\n'}`;
+		return { parts: [Buffer.from(head)], ending: 'open', tunnel: /^HTTP\/1\.1 (1|2)/.test(head) };
+	}
 	const upgrade = request.fields.find(([name]) => name === 'upgrade')?.[1] ?? '';
 	if (request.target === '/ws' && upgrade !== '') {
 		const head = `HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: ${upgrade}\r\n\r\n`;

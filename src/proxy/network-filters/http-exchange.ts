@@ -584,7 +584,11 @@ export class HttpExchange extends Exchange implements RequestListener {
 
 /** What the route says holds before what the connection manager says (Envoy `upgrade_configs` of both). */
 function mayUpgrade(head: RequestHead, route: Route | null, settings: HttpSettings): boolean {
-	const type = head.method === 'CONNECT' ? 'connect' : head.upgrade.toLowerCase();
+	const isConnect = head.method === 'CONNECT';
+	const type = isConnect ? 'connect' : head.upgrade.toLowerCase();
+	// `upgrade_type: CONNECT` allows the method. No protocol of that name is registered, and a host that took it for
+	// CONNECT would see a tunnel where others see a request.
+	if (!isConnect && type === 'connect') return false;
 	const ofRoute = route?.action.kind === 'forward' ? route.action.upgrades?.get(type) : undefined;
 	return ofRoute ?? settings.upgrades.has(type);
 }
