@@ -91,6 +91,67 @@ describe('LogFiles', () => {
 		expect(bytes).toBeGreaterThan(9_000_000);
 	});
 
+	test('a pipe that is opened again is the same pipe: no line is cut, none waits', () => {
+		const path = join(directory, 'pipe');
+		Bun.spawnSync(['mkfifo', path]);
+		const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+		const sink = files.file(path, 'o', 'f');
+		const line = `${'x'.repeat(998)}\n`;
+		for (let i = 0; i < 300; i++) sink.write(line);
+		files.reopen();
+		sink.write('last\n');
+		let read = '';
+		const buffer = Buffer.alloc(64 * 1024);
+		for (let round = 0; round < 100; round++) {
+			try {
+				read += buffer.toString('utf8', 0, readSync(reader, buffer));
+			} catch {
+				// Nothing is in it now.
+			}
+			clock.advance(20);
+		}
+		expect(dropped()).toBe(0);
+		expect(read).toBe(`${line.repeat(300)}last\n`);
+	});
+
+	test('a full pipe that gave its name to a file: the file has whole lines, and at once', async () => {
+		const path = join(directory, 'pipe');
+		Bun.spawnSync(['mkfifo', path]);
+		const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+		const sink = files.file(path, 'o', 'f');
+		const line = `${'x'.repeat(998)}\n`;
+		for (let i = 0; i < 300; i++) sink.write(line);
+		renameSync(path, `${path}.1`);
+		files.reopen();
+		sink.write('last\n');
+		await files.close();
+		const text = readFileSync(path, 'utf8');
+		const lines = text.slice(0, -'last\n'.length);
+		expect(text.endsWith('\nlast\n')).toBe(true);
+		expect(lines).toBe(line.repeat(lines.length / line.length));
+		// What did not fit the pipe, without the line that was cut.
+		expect(lines.length).toBeGreaterThan(100 * line.length);
+		expect(dropped()).toBe(1);
+		expect(reader).toBeGreaterThan(2);
+	});
+
+	test('a file that gave its name to a pipe while it is written: each line once', async () => {
+		const path = join(directory, 'log');
+		const sink = files.file(path, 'o', 'f');
+		const line = `${'x'.repeat(998)}\n`;
+		for (let i = 0; i < 100; i++) sink.write(line);
+		renameSync(path, `${path}.1`);
+		Bun.spawnSync(['mkfifo', path]);
+		const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+		files.reopen();
+		sink.write('last\n');
+		await files.close();
+		const buffer = Buffer.alloc(256 * 1024);
+		const read = buffer.toString('utf8', 0, readSync(reader, buffer));
+		expect(readFileSync(`${path}.1`, 'utf8') + read).toBe(`${line.repeat(100)}last\n`);
+		expect(read.endsWith('last\n')).toBe(true);
+	});
+
 	test('a path that cannot be opened is an error of the configuration', () => {
 		expect(() => files.file(join(directory, 'none', 'log'), 'listener', 'path')).toThrow('opened for appending');
 	});

@@ -23,6 +23,7 @@ const BUFFER_BYTES_MAX = 1024 * 1024;
 /** What is left when the process ends may take this long. */
 const CLOSE_LIMIT_MS = 1000;
 const MODE = 0o644;
+const LINE_FEED = 10;
 
 export interface LogSink {
 	/** A whole line with its end. */
@@ -38,6 +39,10 @@ class OpenFile implements LogSink {
 	private readonly borrowed: boolean;
 	/** Pipes, sockets and terminals: written at once or not at all, by this thread. */
 	private direct: boolean;
+	/** Of what is in flight: a part of its first line has been written before. */
+	private isWithinLine = false;
+	/** Written to once what is in flight is in the file before; null: none waits. */
+	private next: number | null = null;
 	private closed = false;
 	private readonly idle: (() => void)[] = [];
 
@@ -84,15 +89,25 @@ class OpenFile implements LogSink {
 		});
 	}
 
-	/** What is written from now on goes to the file that has its name now. */
+	/** What is written from now on goes to the file that has its name now; no line is in two files. */
 	reopen(descriptor: number): void {
-		const before = this.descriptor;
-		const closes = !this.borrowed;
-		this.descriptor = descriptor;
-		this.direct = !isRegularFile(descriptor);
-		// What is being written has the old one in its hands.
-		if (closes && this.inFlight === null) close(before, () => {});
-		else if (closes) this.idle.push(() => close(before, () => {}));
+		if (isSameFile(descriptor, this.descriptor)) {
+			close(descriptor, () => {});
+			return;
+		}
+		if (this.inFlight !== null && !this.direct) {
+			// A thread has it in its hands.
+			if (this.next !== null) close(this.next, () => {});
+			this.next = descriptor;
+			return;
+		}
+		this.moveTo(descriptor);
+		if (this.inFlight === null) return;
+		// The reader of the pipe before stands still, and may do so for ever: what it had of a line is lost.
+		this.buffered = this.linesInFlight() + this.buffered;
+		this.inFlight = null;
+		this.isWithinLine = false;
+		this.flush();
 	}
 
 	get isStandard(): boolean {
@@ -102,7 +117,22 @@ class OpenFile implements LogSink {
 	close(): void {
 		this.closed = true;
 		this.timer.cancel();
+		if (this.next !== null) close(this.next, () => {});
 		if (!this.borrowed) close(this.descriptor, () => {});
+	}
+
+	private moveTo(descriptor: number): void {
+		if (!this.borrowed) close(this.descriptor, () => {});
+		this.descriptor = descriptor;
+		this.direct = !isRegularFile(descriptor);
+		this.next = null;
+	}
+
+	private linesInFlight(): string {
+		const bytes = this.inFlight!;
+		if (!this.isWithinLine) return bytes.toString();
+		this.dropped.inc();
+		return bytes.subarray(bytes.indexOf(LINE_FEED) + 1).toString();
 	}
 
 	private writeDirectly(): void {
@@ -116,6 +146,7 @@ class OpenFile implements LogSink {
 				this.written(error);
 				return;
 			}
+			if (at > 0) this.isWithinLine = bytes[at - 1] !== LINE_FEED;
 			this.inFlight = bytes.subarray(at);
 			this.timer.restart(RETRY_MS);
 		}
@@ -135,6 +166,8 @@ class OpenFile implements LogSink {
 
 	private written(error: unknown): void {
 		this.inFlight = null;
+		this.isWithinLine = false;
+		if (this.next !== null) this.moveTo(this.next);
 		if (error !== null && !this.failed) {
 			log.error('an access log cannot be written', { path: this.path, error: errorMessage(error) });
 		}
@@ -230,6 +263,15 @@ function ownStandard(descriptor: 1 | 2): number {
 	} catch {
 		// A socket, or no /proc.
 		return descriptor;
+	}
+}
+
+function isSameFile(one: number, other: number): boolean {
+	try {
+		const [first, second] = [fstatSync(one), fstatSync(other)];
+		return first.dev === second.dev && first.ino === second.ino;
+	} catch {
+		return false;
 	}
 }
 
