@@ -351,7 +351,8 @@ describe('an upgrade', () => {
 		const headers = ['content-length', '0'];
 		const { peer, heard } = begin({ ...getRequest(''), method: 'CONNECT', authority: 'b:443', headers }, false);
 		expect(peer.transport.take()).toBe('CONNECT b:443 HTTP/1.1\r\nhost: b:443\r\n\r\n');
-		peer.receive('HTTP/1.1 200 OK\r\n\r\nabc');
+		peer.receive('HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nabc');
 		expect(heard.body).toBe('abc');
+		expect(heard.response.headers).toEqual([]);
 	});
 });

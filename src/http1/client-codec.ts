@@ -10,7 +10,7 @@
 // A 101 (or 2xx to CONNECT) turns both directions raw until each has ended.
 
 import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../http/codec.ts';
-import type { HeaderList } from '../http/headers.ts';
+import { type HeaderList, removeHeader } from '../http/headers.ts';
 import type { ClientStream, RequestHead, ResponseListener } from '../http/stream.ts';
 import { assert } from '../std/assert.ts';
 import type { WeftError } from '../std/errors.ts';
@@ -323,6 +323,8 @@ export class Http1ClientCodec implements ClientCodec, BodySink, ClientStreamOwne
 		this.becomeUnavailable(null);
 		const held = stream.held;
 		stream.held = null;
+		// A tunnel has no length (RFC 9110 §8.6).
+		removeHeader(response.head.headers, 'content-length');
 		stream.listener.onHead(response.head, false);
 		if (stream.over) return;
 		if (held !== null || stream.endsAfterSwitch) {

@@ -6,7 +6,7 @@
 
 import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../http/codec.ts';
 import { parseContentLength } from '../http/field-rules.ts';
-import { getHeader, hasHeader } from '../http/headers.ts';
+import { getHeader, hasHeader, removeHeader } from '../http/headers.ts';
 import type { ClientStream, RequestHead, ResetReason, ResponseListener } from '../http/stream.ts';
 import { ByteQueue } from '../net/write-buffer.ts';
 import { assert } from '../std/assert.ts';
@@ -129,7 +129,8 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 			return;
 		}
 		const length = getHeader(head.headers, 'content-length');
-		const declared = length === undefined || head.upgrade !== '' ? -1 : parseContentLength(length);
+		const tunnel = head.upgrade !== '' || head.method === 'CONNECT';
+		const declared = length === undefined || tunnel ? -1 : parseContentLength(length);
 		const block = encodeRequestHead(this.encoder, head);
 		if (block === null || (end && declared > 0)) {
 			this.reserved.delete(stream);
@@ -151,7 +152,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 		this.nextStreamId += 2;
 		this.keepAlive?.beforeStream();
 		// The end of a request that asks for a tunnel ends the tunnel, later.
-		this.writeHeadBlock(stream, block, end && head.upgrade === '' && head.method !== 'CONNECT');
+		this.writeHeadBlock(stream, block, end && !tunnel);
 	}
 
 	override sendData(stream: Http2Stream, bytes: Uint8Array, end: boolean): boolean {
@@ -273,6 +274,8 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 		const switched = head.status < 300 && (stream.upgrade !== '' || stream.method === 'CONNECT');
 		const empty = stream.method === 'HEAD' || head.status === 204 || head.status === 304;
 		if (!switched) stream.inBytesLeft = empty ? 0 : response.contentLength;
+		// A tunnel has no length (RFC 9110 §9.3.6).
+		else removeHeader(head.headers, 'content-length');
 		if (end && stream.inBytesLeft > 0) {
 			this.malformed(stream, 'content-length does not agree with the data');
 			return;

@@ -480,6 +480,28 @@ describe('WebSocket (RFC 8441)', () => {
 	});
 });
 
+test.each([
+	[200, ['content-length', '1', 'x', 'y']],
+	[204, ['x', 'y']],
+] as const)('a tunnel by CONNECT has no length, whatever either side says: %p', (status, fields) => {
+	const joined = new Joined();
+	const head = getRequest('', { method: 'CONNECT', authority: 'b:443', headers: ['content-length', '0'] });
+	const { heard, stream } = joined.client.request(head, false);
+	joined.run();
+	const request = joined.server.requests[0]!;
+	expect([request.request.method, request.request.authority, request.request.headers]).toEqual([
+		'CONNECT',
+		'b:443',
+		[],
+	]);
+	stream.writeData(encoder.encode('up'), false);
+	joined.server.streams[0]!.writeHead({ status, headers: [...fields] }, false);
+	joined.server.streams[0]!.writeData(encoder.encode('down'), false);
+	joined.run();
+	expect(heard.response).toEqual({ status, headers: ['x', 'y'] });
+	expect([request.body, heard.body]).toEqual(['up', 'down']);
+});
+
 test('the meaning does not depend on how the bytes were cut', () => {
 	const input = concat(
 		headers(1, [...POST_FIELDS, ['content-length', '8']], false),

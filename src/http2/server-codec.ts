@@ -112,6 +112,9 @@ export class Http2ServerCodec extends Http2Connection implements ServerCodec, Se
 			statusOut = 200;
 			headers = without(headers, 'content-length');
 			if (stream.keyIsOurs) headers = without(headers, 'sec-websocket-accept');
+		} else if (stream.method === 'CONNECT' && status < 300) {
+			// A tunnel, which has no length (RFC 9110 §9.3.6).
+			headers = without(headers, 'content-length');
 		} else {
 			const text = getHeader(headers, 'content-length');
 			if (text !== undefined) declared = parseContentLength(text);
