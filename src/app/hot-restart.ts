@@ -118,6 +118,7 @@ export class HotRestart implements Facts {
 		const door = openDoor({
 			name,
 			facts: { epoch: this.epoch, firstStartedMs: this.firstStartedMs },
+			clock: this.options.clock,
 			listening: () => process.listening(),
 			onTakenOver: (deadlineMs) => {
 				log.info('another process has taken over, draining', { epoch: this.epoch });

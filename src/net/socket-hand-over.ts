@@ -10,15 +10,32 @@
 // A successor that goes away before `drain` changes nothing.
 
 import type { Socket } from 'bun';
+import type { Clock, Timer } from '../std/clock.ts';
 import { errorMessage, WeftError } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
-import { encodeGroup, encodeMessage, HandedReader, HandedSockets, type SocketGroup } from './handed-sockets.ts';
+import {
+	type EncodedGroup,
+	encodeGroup,
+	encodeMessage,
+	HandedReader,
+	HandedSockets,
+	type SocketGroup,
+} from './handed-sockets.ts';
 import { peerCredentials } from './linux.ts';
-import { closeDescriptor, connectUnix, receiveDescriptors, sendAll } from './socket-passing.ts';
+import {
+	closeDescriptor,
+	connectUnix,
+	duplicateDescriptor,
+	receiveDescriptors,
+	sendAll,
+	sendDescriptors,
+} from './socket-passing.ts';
 
 const log = new Logger('hot-restart');
 /** How long either side waits for the other's next move while sockets change hands. */
 const MOVE_TIMEOUT_MS = 10_000;
+/** A successor that has not taken what it was sent is looked at again. */
+const SEND_RETRY_MS = 5;
 const FORMAT = 1;
 
 export interface Facts {
@@ -31,6 +48,7 @@ export interface DoorOptions {
 	/** In the abstract name space; without the leading NUL. */
 	readonly name: string;
 	readonly facts: Facts;
+	readonly clock: Clock;
 	/** What is listened on now; null: it is still starting, and hands over nothing. */
 	readonly listening: () => readonly SocketGroup[] | null;
 	/** The successor serves. What is under way here may go on for `deadlineMs`. */
@@ -47,6 +65,7 @@ export interface Door {
 /** @throws WeftError `address_in_use` when another process has the name */
 export function openDoor(options: DoorOptions): Door {
 	let taker: Socket<HandedReader> | null = null;
+	let sending: HandOver | null = null;
 	let isOver = false;
 	const onMessage = (socket: Socket<HandedReader>, message: Readonly<Record<string, unknown>>): void => {
 		if (message.weft === 'take' && !isOver) {
@@ -62,12 +81,10 @@ export function openDoor(options: DoorOptions): Door {
 				return;
 			}
 			taker = socket;
-			const fd = (socket as Socket<HandedReader> & { readonly fd: number }).fd;
-			for (const group of groups) {
-				const { bytes, fds } = encodeGroup(group);
-				sendAll(fd, bytes, fds, MOVE_TIMEOUT_MS);
-			}
-			sendAll(fd, encodeMessage({ done: true, ...options.facts }), [], MOVE_TIMEOUT_MS);
+			const { fd } = socket as Socket<HandedReader> & { readonly fd: number };
+			const parcels = [...groups.map(encodeGroup), { bytes: encodeMessage({ done: true, ...options.facts }), fds: [] }];
+			sending = new HandOver(fd, parcels, options.clock, () => socket.terminate());
+			sending.start();
 		} else if (message.weft === 'drain' && socket === taker && typeof message.deadlineMs === 'number' && !isOver) {
 			isOver = true;
 			options.onTakenOver(message.deadlineMs);
@@ -97,10 +114,77 @@ export function openDoor(options: DoorOptions): Door {
 			}
 		},
 		close(socket) {
-			if (taker === socket) taker = null;
+			if (taker !== socket) return;
+			taker = null;
+			sending?.stop();
+			sending = null;
 		},
 	});
 	return { close: () => native.stop() };
+}
+
+/**
+ * What goes to a successor, as it takes it: this process serves meanwhile, however long that is. Its copies of the
+ * descriptors hold for listeners that close before they are sent.
+ */
+class HandOver {
+	private readonly parcels: { bytes: Uint8Array; fds: number[] }[] = [];
+	private readonly deadlineMs: number;
+	private timer: Timer | null = null;
+
+	constructor(
+		private readonly socket: number,
+		parcels: readonly EncodedGroup[],
+		private readonly clock: Clock,
+		private readonly onFailed: () => void,
+	) {
+		this.deadlineMs = clock.nowMs() + MOVE_TIMEOUT_MS;
+		try {
+			for (const { bytes, fds } of parcels) {
+				const parcel = { bytes, fds: [] as number[] };
+				this.parcels.push(parcel);
+				for (const fd of fds) parcel.fds.push(duplicateDescriptor(fd));
+			}
+		} catch (error) {
+			this.stop();
+			throw error;
+		}
+	}
+
+	start(): void {
+		try {
+			if (this.sendSome()) return;
+		} catch (error) {
+			this.fail(errorMessage(error));
+			return;
+		}
+		if (this.clock.nowMs() >= this.deadlineMs) this.fail(`they were not taken within ${MOVE_TIMEOUT_MS} ms`);
+		else this.timer = this.clock.after(SEND_RETRY_MS, () => this.start());
+	}
+
+	stop(): void {
+		this.timer?.cancel();
+		for (const { fds } of this.parcels.splice(0)) fds.forEach(closeDescriptor);
+	}
+
+	/** False: the other end takes no more for now. */
+	private sendSome(): boolean {
+		for (let next = this.parcels[0]; next !== undefined; next = this.parcels[0]) {
+			const sent = sendDescriptors(this.socket, next.bytes, next.fds, false);
+			if (sent === 0) return false;
+			next.fds.forEach(closeDescriptor);
+			next.fds = [];
+			next.bytes = next.bytes.subarray(sent);
+			if (next.bytes.byteLength === 0) this.parcels.shift();
+		}
+		return true;
+	}
+
+	private fail(why: string): void {
+		log.warning('sockets could not be handed over', { reason: why });
+		this.stop();
+		this.onFailed();
+	}
 }
 
 type DoorHandlers = Parameters<typeof Bun.listen<HandedReader>>[0]['socket'];
@@ -151,20 +235,29 @@ function takeFrom(socket: number, name: string): Predecessor {
 		},
 	);
 	const refuse = (why: string): never => {
-		reader.close();
-		handed.closeRest();
 		throw new WeftError('hand_over_failed', `${name} does not hand over its sockets: ${why}`);
 	};
-	sendAll(socket, encodeMessage({ weft: 'take', format: FORMAT }), [], MOVE_TIMEOUT_MS);
-	while (answer === null) {
-		const received = receiveDescriptors(socket, true);
-		if (received === null) return refuse(`no answer within ${MOVE_TIMEOUT_MS} ms`);
-		if (received.bytes.byteLength === 0) return refuse('it is gone');
-		reader.push(received.bytes, received.fds);
+	const facts = (): Facts => {
+		sendAll(socket, encodeMessage({ weft: 'take', format: FORMAT }), [], MOVE_TIMEOUT_MS);
+		while (answer === null) {
+			const received = receiveDescriptors(socket, true);
+			if (received === null) return refuse(`no answer within ${MOVE_TIMEOUT_MS} ms`);
+			if (received.bytes.byteLength === 0) return refuse('it is gone');
+			reader.push(received.bytes, received.fds);
+		}
+		const { refused, epoch, firstStartedMs } = answer as Readonly<Record<string, unknown>>;
+		if (typeof refused === 'string') return refuse(refused);
+		if (typeof epoch !== 'number' || typeof firstStartedMs !== 'number') return refuse('its answer makes no sense');
+		return { epoch, firstStartedMs };
+	};
+	let found: Facts;
+	try {
+		found = facts();
+	} catch (error) {
+		reader.close();
+		handed.closeRest();
+		throw error;
 	}
-	const { refused, epoch, firstStartedMs } = answer as Readonly<Record<string, unknown>>;
-	if (typeof refused === 'string') return refuse(refused);
-	if (typeof epoch !== 'number' || typeof firstStartedMs !== 'number') return refuse('its answer makes no sense');
 	const tell = (message: object): void => {
 		try {
 			sendAll(socket, encodeMessage(message), [], MOVE_TIMEOUT_MS);
@@ -173,8 +266,7 @@ function takeFrom(socket: number, name: string): Predecessor {
 		}
 	};
 	return {
-		epoch,
-		firstStartedMs,
+		...found,
 		handed,
 		drain: (deadlineMs) => tell({ weft: 'drain', deadlineMs }),
 		end: () => tell({ weft: 'end' }),
