@@ -9,6 +9,7 @@
 
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
+import { LiveScreen } from '../../src/cli/live-screen.ts';
 import { loadGenerator, shopInstances } from './demo/instances.ts';
 import { LoadObserver } from './demo/load.ts';
 import { DemoMesh, freePort, projectRoot } from './demo/mesh.ts';
@@ -16,6 +17,8 @@ import { runTour, type StepResult } from './demo/tour.ts';
 import { showLive } from './demo/view.ts';
 
 const BRING_UP_LIMIT_MS = 60_000;
+/** Instances that others stand in for, in the order in which they are proposed to be killed. */
+const KILLABLE = ['products-v1-1', 'products-v2-1'];
 
 interface Options {
 	readonly scripted: boolean;
@@ -64,17 +67,21 @@ async function main(): Promise<void> {
 		}
 	});
 
+	const screen = new LiveScreen();
 	let exitCode = 1;
 	try {
-		const work = options.scripted ? scripted(mesh, options) : live(mesh, options, interrupted);
+		const work = options.scripted ? scripted(mesh, options) : live(mesh, options, screen, interrupted);
 		const outcome = await Promise.race([work, interrupted]);
 		exitCode = outcome === 'interrupted' ? (options.scripted ? 130 : 0) : outcome;
 	} catch (error) {
 		console.error(`demo: ${error instanceof Error ? error.message : String(error)}`);
 		console.error(`the logs are in ${join(options.data, 'logs')}`);
 	}
-	if (!options.scripted) console.log('\nstopping…');
+	// What is said before the terminal's own screen is back would be lost.
+	screen.leave();
+	if (!options.scripted) console.log('stopping…');
 	await stop();
+	if (!options.scripted) console.log(`stopped; logs and state are in ${options.data} until the next demo`);
 	process.exit(exitCode);
 }
 
@@ -122,6 +129,9 @@ async function bringUp(mesh: DemoMesh, options: Options): Promise<Running> {
 	console.log(
 		`the mesh is up: ${instances.length} instances behind sidecars, ${options.rate} requests/s, ready in ${seconds} s`,
 	);
+	if (!instances.some(({ service }) => service === 'shipping')) {
+		console.log('without shipping, which is built by Go; the shop does without it');
+	}
 	return { load, sidecarCount, storefrontUrl: `http://127.0.0.1:${storefrontPort}/` };
 }
 
@@ -145,31 +155,40 @@ async function scripted(mesh: DemoMesh, options: Options): Promise<number> {
 	return bad === 0 && failed === 0 ? 0 : 1;
 }
 
-async function live(mesh: DemoMesh, options: Options, interrupted: Promise<unknown>): Promise<number> {
+async function live(
+	mesh: DemoMesh,
+	options: Options,
+	screen: LiveScreen,
+	interrupted: Promise<unknown>,
+): Promise<number> {
 	const { load, storefrontUrl } = await bringUp(mesh, options);
 	const data = mesh.data;
 	const manifests = 'examples/shop/mesh';
 	// With what it does to the right of each; 80 columns hold the longest.
-	const tries = [
+	const tries = (): [string, string][] => [
 		[`dist/weft apply -f ${manifests}/products-canary-10.yaml`, '10 % to v2'],
 		[`dist/weft apply -f ${manifests}/products-v2.yaml`, 'all to v2'],
 		[`dist/weft apply -f ${manifests}/reviews-route.yaml`, 'moves /reviews'],
-		[`kill -9 ${mesh.pidOf('products-v1-1')}`, 'nothing fails'],
+		[`kill -9 ${KILLABLE.map((name) => mesh.pidOf(name)).find((pid) => pid !== null) ?? 'PID'}`, 'nothing fails'],
 		[`dist/weft apply -f ${manifests}/payments-delay.yaml`, '400 ms slower'],
 		[`dist/weft delete -f ${manifests}/payments-delay.yaml`, 'as before'],
 		['dist/weft status; dist/weft get httproutes', 'look around'],
-	] as const;
-	const width = Math.max(...tries.map(([command]) => command.length));
-	const tips = [
+	];
+	const tips = () => [
 		`dashboard  ${mesh.dashboardUrl}`,
 		`the shop   ${storefrontUrl}`,
 		'',
 		`Try in another terminal, in ${relative(process.cwd(), projectRoot) || projectRoot}:`,
 		`  export WEFT_DATA=${data}`,
-		...tries.map(([command, effect]) => `  ${command.padEnd(width)} # ${effect}`),
+		...aligned(tries()),
 	];
-	await showLive(mesh, load, tips, interrupted);
+	await showLive(mesh, load, tips, screen, interrupted);
 	return 0;
+}
+
+function aligned(tries: readonly [string, string][]): string[] {
+	const width = Math.max(...tries.map(([command]) => command.length));
+	return tries.map(([command, effect]) => `  ${command.padEnd(width)} # ${effect}`);
 }
 
 await main();

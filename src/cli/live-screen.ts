@@ -9,11 +9,17 @@ const CLEAR_LINE_REST = '\x1b[K';
 const CLEAR_SCREEN_REST = '\x1b[J';
 
 export class LiveScreen {
+	private entered = false;
+
 	enter(): void {
+		this.entered = true;
 		process.stdout.write(ENTER_SCREEN);
 	}
 
+	/** Idempotent. */
 	leave(): void {
+		if (!this.entered) return;
+		this.entered = false;
 		process.stdout.write(LEAVE_SCREEN);
 	}
 

@@ -32,6 +32,7 @@ export interface ShopInstance {
 	readonly listens: boolean;
 	/** Published to people at this port of loopback. */
 	readonly publishPort?: number;
+	readonly env?: Readonly<Record<string, string>>;
 }
 
 const PROGRAM_PORT = 8080;
@@ -85,6 +86,8 @@ export class DemoMesh {
 	private stopping = false;
 	private readonly privileged = process.getuid?.() === 0;
 	private listenAddresses = 0;
+	/** Hears what ended by itself. */
+	onNews: (text: string) => void = (text) => console.error(text);
 
 	private constructor(
 		/** The control plane's data directory; the instances' logs are in `logs` within. */
@@ -134,6 +137,7 @@ export class DemoMesh {
 			VERSION: instance.version,
 			PYTHONDONTWRITEBYTECODE: '1',
 			PORT: String(PROGRAM_PORT),
+			...instance.env,
 		};
 		if (instance.listens) command.push('--port', String(PROGRAM_PORT));
 		if (instance.listens && !this.privileged) {
@@ -157,7 +161,8 @@ export class DemoMesh {
 		void child.exited.then((code) => {
 			if (this.stopping || this.instances.get(instance.name) !== child) return;
 			this.instances.delete(instance.name);
-			console.error(`${instance.name} ended with exit code ${code}; its log is ${this.logPath(instance.name)}`);
+			const how = child.signalCode === null ? `ended with exit code ${code}` : `was ended by ${child.signalCode}`;
+			this.onNews(`${instance.name} ${how}; its log is ${this.logPath(instance.name)}`);
 		});
 	}
 

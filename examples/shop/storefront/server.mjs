@@ -72,7 +72,7 @@ async function loadPage(user) {
 		needed(upstreams.accounts, `/accounts/${encodeURIComponent(user)}`),
 		needed(upstreams.products, '/products'),
 		needed(upstreams.legacy, '/reviews'),
-		optional(upstreams.shipping, `/estimate?user=${encodeURIComponent(user)}`),
+		upstreams.shipping === '' ? null : optional(upstreams.shipping, `/estimate?user=${encodeURIComponent(user)}`),
 	]);
 	return {
 		account,
