@@ -13,6 +13,7 @@ import { releaseStartupMemory } from '../app/startup-memory.ts';
 import type { WorkersSidecar } from '../app/workers/main-process.ts';
 import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
 import { BunNetwork } from '../net/bun-network.ts';
+import { EpollLoop } from '../net/epoll-loop.ts';
 import { TimerWheel } from '../net/timer-wheel.ts';
 import { mergeBootstrapText, parseBootstrap } from '../proxy/bootstrap.ts';
 import type { Clock } from '../std/clock.ts';
@@ -134,14 +135,16 @@ async function serve(flags: Flags): Promise<number> {
 	delete process.env[JOIN_TOKEN_VARIABLE];
 	const bootstrap = readBootstrap(flags);
 	const drainTimeMs = flags.drainTimeS * 1000;
-	const clock = new TimerWheel();
+	const loop = EpollLoop.shared();
+	const clock = new TimerWheel(loop?.timeSource());
 	const hotRestart = startHotRestart(flags, bootstrap, clock);
 	const handed = hotRestart?.handed ?? null;
-	const network = new BunNetwork({ clock, handed });
+	const network = new BunNetwork({ clock, handed, loop });
 	surviveFaults();
 	const { limit, acceptMax } = network.descriptors;
 	// The runtime raised it to the hard limit when it started.
 	log.info('open descriptors', { limit, connections_refused_from: acceptMax });
+	if (loop === null) log.info("no epoll and /proc as wanted: plain connections are the runtime's, at a higher cost");
 	const ending = new Ending();
 	ending.listenForSignals();
 	let sidecar: Sidecar | null = null;

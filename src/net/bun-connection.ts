@@ -1,4 +1,4 @@
-// A connection on one of Bun's native sockets. It gathers the writes of a turn, keeps what the
+// A connection on a socket: one of our own event loop, or one of Bun's, which all with TLS are. It gathers the writes of a turn, keeps what the
 // kernel does not take, closes each direction by itself, and turns into TLS on demand. Bun calls
 // in through bun-socket-handlers.ts only.
 
@@ -7,8 +7,16 @@ import type { Timer } from '../std/clock.ts';
 import { type ErrorOrigin, errorMessage, type WeftError } from '../std/errors.ts';
 import type { ConnectingSocket } from './abandoned-connects.ts';
 import { brokenError, connectTimeout, handshakeError, handshakeFailureOf } from './bun-errors.ts';
-import { type NativeSocket, SERVER_TLS_HANDLERS, type SocketBoundary } from './bun-socket-handlers.ts';
+import {
+	type AnySocket,
+	adoptSocket,
+	type LoopSocket,
+	type NativeSocket,
+	SERVER_TLS_HANDLERS,
+	type SocketBoundary,
+} from './bun-socket-handlers.ts';
 import { readClientHello } from './client-hello.ts';
+import { EpollSocket } from './epoll-socket.ts';
 import { originalDestination, type PeerCredentials, peerCredentials } from './linux.ts';
 import type {
 	Address,
@@ -50,7 +58,9 @@ export class BunConnection implements Connection {
 	local: Address;
 	remote: Address;
 	state: State;
-	private socket: NativeSocket | null = null;
+	private socket: AnySocket | null = null;
+	/** While our own event loop connects it. */
+	private opening: LoopSocket | null = null;
 	private slab: Uint8Array | null = null;
 	private slabLength = 0;
 	private queue: ByteQueue | null = null;
@@ -79,7 +89,7 @@ export class BunConnection implements Connection {
 		readonly origin: ErrorOrigin,
 		readonly directRemote: Address,
 		local: Address,
-		accepted: NativeSocket | null,
+		accepted: AnySocket | null,
 	) {
 		this.remote = directRemote;
 		this.local = local;
@@ -98,12 +108,16 @@ export class BunConnection implements Connection {
 			this.queue ??= new ByteQueue();
 			this.queue.append(bytes);
 		} else if (!this.gather(bytes)) {
-			if (this.slab !== null) this.sendSlab();
+			if (this.slab !== null && this.sendBoth(bytes)) return this.isBelowMark();
 			// The kernel may have said that the connection is gone.
 			if ((this.state as State) === 'closed') return true;
 			// What did not fit may begin the next slab.
 			if (this.queue !== null || !this.gather(bytes)) this.sendOrKeep(bytes, 0, length);
 		}
+		return this.isBelowMark();
+	}
+
+	private isBelowMark(): boolean {
 		if (this.bufferedBytes <= this.highWatermarkBytes) return true;
 		this.blocked = true;
 		return false;
@@ -169,11 +183,39 @@ export class BunConnection implements Connection {
 		const plain = this.socket;
 		assert(plain !== null, 'an open connection has a socket');
 		this.tlsOptions = options;
+		// Bun keeps a reference to it, and `received` is the caller's.
+		const initialData = received === undefined ? undefined : Buffer.from(received);
+		if (plain instanceof EpollSocket) this.handToBun(plain, options, initialData);
+		else this.secure(plain, options, initialData, {});
+	}
+
+	/** TLS is Bun's: so is the socket from now on. */
+	private handToBun(plain: LoopSocket, options: ServerTlsOptions, initialData: Buffer | undefined): void {
+		this.socket = null;
+		plain.data = null;
+		adoptSocket(plain.giveUp(), {
+			adopted: (socket) => {
+				if (this.state === 'closed') {
+					socket.terminate();
+					return;
+				}
+				socket.data = this;
+				this.socket = socket;
+				this.secure(socket, options, initialData, { isServer: true });
+			},
+			failed: (error) => this.closeBy(handshakeError(this.remote, 'local', 'protocol', errorMessage(error), error)),
+		});
+	}
+
+	private secure(
+		plain: NativeSocket,
+		options: ServerTlsOptions,
+		initialData: Buffer | undefined,
+		role: { readonly isServer?: true },
+	): void {
 		let secure: NativeSocket;
 		try {
-			const upgrade = { data: this, tls: nativeServerTls(options), socket: SERVER_TLS_HANDLERS };
-			// Bun keeps a reference to it, and `received` is the caller's.
-			const initialData = received === undefined ? undefined : Buffer.from(received);
+			const upgrade = { data: this, tls: nativeServerTls(options), socket: SERVER_TLS_HANDLERS, ...role };
 			[, secure] = plain.upgradeTLS<BunConnection | null>(
 				initialData === undefined ? upgrade : { ...upgrade, ...{ initialData } },
 			);
@@ -229,8 +271,13 @@ export class BunConnection implements Connection {
 		if (this.state === 'closed') this.boundary.abandoned.over();
 	}
 
+	/** Our own event loop connects it, and says how that went. */
+	openingBy(socket: LoopSocket): void {
+		this.opening = socket;
+	}
+
 	/** The outbound socket is there; with TLS its handshake begins. */
-	opened(socket: NativeSocket, local: Address, tlsOptions: ClientTlsOptions | null): void {
+	opened(socket: AnySocket, local: Address, tlsOptions: ClientTlsOptions | null): void {
 		if (this.state === 'closed') {
 			// Given up while the connection was being made.
 			socket.data = null;
@@ -239,6 +286,7 @@ export class BunConnection implements Connection {
 		}
 		assert(this.state === 'connecting', 'a connection opens once');
 		this.socket = socket;
+		this.opening = null;
 		this.local = local;
 		if (tlsOptions === null) {
 			this.established();
@@ -249,7 +297,7 @@ export class BunConnection implements Connection {
 		this.sessions = ClientSessions.of(tlsOptions);
 		if (this.sessions === null) return;
 		this.session = this.sessions.take();
-		if (this.session !== null) socket.setSession(this.session);
+		if (this.session !== null) (socket as NativeSocket).setSession(this.session);
 	}
 
 	/** The server gave out a session. */
@@ -338,7 +386,7 @@ export class BunConnection implements Connection {
 	}
 
 	/** Whether this socket is the one in use: the plain twin of a TLS socket has callbacks too. */
-	uses(socket: NativeSocket): boolean {
+	uses(socket: AnySocket): boolean {
 		return this.socket === socket;
 	}
 
@@ -348,7 +396,7 @@ export class BunConnection implements Connection {
 	}
 
 	/** The socket is gone. Does not throw. */
-	closed(socket: NativeSocket, closeError: unknown): void {
+	closed(socket: AnySocket, closeError: unknown): void {
 		if (this.state === 'closed' || (this.socket !== null && socket !== this.socket)) return;
 		const error = this.failure ?? closeError;
 		if (this.state === 'handshaking') {
@@ -423,6 +471,27 @@ export class BunConnection implements Connection {
 		releaseSlab(slab);
 	}
 
+	/** What is gathered and `bytes`, in one system call where the socket can; false: only what is gathered. */
+	private sendBoth(bytes: Uint8Array): boolean {
+		const socket = this.socket;
+		if (!(socket instanceof EpollSocket)) {
+			this.sendSlab();
+			return false;
+		}
+		const slab = this.slab!;
+		const gathered = this.slabLength;
+		this.slab = null;
+		this.slabLength = 0;
+		const sent = socket.writePair(slab, gathered, bytes);
+		if (sent >= 0 && sent < gathered + bytes.length) {
+			this.queue = new ByteQueue();
+			if (sent < gathered) this.queue.append(slab.subarray(0, gathered), sent);
+			this.queue.append(bytes, Math.max(0, sent - gathered));
+		}
+		releaseSlab(slab);
+		return true;
+	}
+
 	private sendOrKeep(bytes: Uint8Array, from: number, to: number): void {
 		let sent = 0;
 		if (this.queue === null) {
@@ -461,7 +530,7 @@ export class BunConnection implements Connection {
 	/** Closes the socket from our side. `onClose` comes after the caller has returned. */
 	closeBy(error: WeftError | null): void {
 		if (this.state === 'closed') return;
-		const socket = this.socket;
+		const socket = this.socket ?? this.opening;
 		// With our FIN out the kernel has all of it: it goes on to deliver what a reset would take from the peer.
 		const isInOrder = this.endSent && error === null;
 		this.release();
@@ -493,5 +562,6 @@ export class BunConnection implements Connection {
 		this.sessions = null;
 		this.session = null;
 		this.socket = null;
+		this.opening = null;
 	}
 }

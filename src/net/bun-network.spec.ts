@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
 import { BunNetwork } from './bun-network.ts';
 import { readClientHello } from './client-hello.ts';
+import { EpollLoop } from './epoll-loop.ts';
 import type { Address, ClientTlsOptions, Connection, HandshakeError, IpAddress, ServerTlsOptions } from './network.ts';
 import { testNetworkContract } from './network-contract.ts';
 import { TestAuthority, type TestCertificate } from './testing-certificates.ts';
@@ -18,6 +19,13 @@ const loopback: Address = { kind: 'ip', host: '127.0.0.1', port: 0 };
 
 testNetworkContract('BunNetwork', () => ({
 	network: new BunNetwork(),
+	run: (promise) => promise,
+	address: (kind) => (kind === 'ip' ? loopback : { kind: 'pipe', path: newPath() }),
+	deafAddress: () => ({ kind: 'pipe', path: newPath() }),
+}));
+
+testNetworkContract('BunNetwork with a loop of our own', () => ({
+	network: new BunNetwork({ loop: EpollLoop.shared() }),
 	run: (promise) => promise,
 	address: (kind) => (kind === 'ip' ? loopback : { kind: 'pipe', path: newPath() }),
 	deafAddress: () => ({ kind: 'pipe', path: newPath() }),

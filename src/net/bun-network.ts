@@ -1,11 +1,15 @@
-// The real network: TCP, unix sockets and TLS on Bun's native sockets, one per worker.
+// The real network: TCP, unix sockets and TLS, one per worker. Plain TCP is on sockets of our own event loop where
+// there is one, all else on Bun's native sockets.
 
 import type { Clock } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
+import { parseIp } from '../std/ip.ts';
 import { BunConnection } from './bun-connection.ts';
 import { connectError, listenError } from './bun-errors.ts';
 import {
 	connectHandlers,
+	LOOP_CONNECT_EVENTS,
+	LOOP_EVENTS,
 	listenHandlers,
 	type NativeHandlers,
 	type NativeSocket,
@@ -13,6 +17,9 @@ import {
 	SocketBoundary,
 } from './bun-socket-handlers.ts';
 import { type DescriptorBudget, descriptorBudget, descriptorLimit } from './descriptors.ts';
+import { EpollListener } from './epoll-listener.ts';
+import type { EpollLoop } from './epoll-loop.ts';
+import { EpollSocket } from './epoll-socket.ts';
 import type { HandedSockets, SocketGroup } from './handed-sockets.ts';
 import { type EpollInterest, epollInterest, inNetworkNamespace, setBacklog, watchDescriptor } from './linux.ts';
 import {
@@ -29,6 +36,7 @@ import {
 	type ResolvedName,
 } from './network.ts';
 import { resolveName } from './resolver.ts';
+import { encodeSockaddr, type SocketName, socketName } from './socket-calls.ts';
 import { closeDescriptor, duplicateDescriptor, putUnderListener } from './socket-passing.ts';
 import { TimerWheel } from './timer-wheel.ts';
 import { nativeClientTls } from './tls.ts';
@@ -48,6 +56,11 @@ export interface BunNetworkOptions {
 	readonly descriptors?: DescriptorBudget;
 	/** Sockets that another process made: they are used for the addresses that they are for. Default none. */
 	readonly handed?: HandedSockets | null;
+	/**
+	 * Plain TCP sockets are this loop's, not Bun's, where it is to be had: then `clock` should be of its `timeSource`.
+	 * Default null: Bun's.
+	 */
+	readonly loop?: EpollLoop | null;
 	/** No address is taken that was not handed over, and no file of a unix socket is removed. Default false. */
 	readonly handedOnly?: boolean;
 }
@@ -58,20 +71,22 @@ export class BunNetwork implements Network {
 	private readonly boundary: SocketBoundary;
 	private readonly handed: HandedSockets | null;
 	private readonly handedOnly: boolean;
+	private readonly loop: EpollLoop | null;
 	private readonly listeners = new Set<BunListener>();
 	private ownsFiles: boolean;
 
 	constructor(options: BunNetworkOptions = {}) {
-		const { clock = new TimerWheel(), onCaught = null } = options;
+		const { clock = new TimerWheel(options.loop?.timeSource()), onCaught = null } = options;
 		this.descriptors = options.descriptors ?? descriptorBudget(descriptorLimit());
 		this.clock = clock;
 		this.handed = options.handed ?? null;
 		this.handedOnly = options.handedOnly ?? false;
 		this.ownsFiles = !this.handedOnly;
+		this.loop = options.loop ?? null;
 		this.boundary = new SocketBoundary(
 			clock,
 			clock instanceof TimerWheel ? clock : null,
-			new TurnEnd(),
+			new TurnEnd(this.loop),
 			onCaught,
 			this.descriptors.connectMax,
 		);
@@ -149,6 +164,17 @@ export class BunNetwork implements Network {
 
 	private listenAnew(options: ListenOptions, onConnection: (connection: Connection) => void): BunListener {
 		const { address } = options;
+		const sockaddr = address.kind === 'ip' && this.takesOwn(options) ? encodeSockaddr(address) : null;
+		if (sockaddr !== null) {
+			const { reusePort = false, backlog = BACKLOG_DEFAULT } = options;
+			const fd = inNamespace(address as IpAddress, () =>
+				EpollListener.listen(this.loop!, sockaddr, { reusePort, backlog }),
+			);
+			const bound = { ...(address as IpAddress), port: socketName(fd)?.port ?? 0 };
+			const own = this.ownListener(fd, bound, options, onConnection);
+			own.start();
+			return this.listenerOf(address, bound, [own]);
+		}
 		const handlers = this.handlersFor(address, options, onConnection);
 		const native =
 			address.kind === 'ip' ? this.openIp(address, options, handlers) : this.openPipe(address, options, handlers);
@@ -162,6 +188,12 @@ export class BunNetwork implements Network {
 		onConnection: (connection: Connection) => void,
 	): BunListener {
 		const { asked, bound, fds } = group;
+		if (bound.kind === 'ip' && this.takesOwn(options)) {
+			const own = fds.map((fd) => this.ownListener(fd, bound, options, onConnection));
+			setBacklogs(fds, options);
+			for (const one of own) one.start();
+			return this.listenerOf(asked, bound, own);
+		}
 		const natives: NativeListener[] = [];
 		try {
 			for (const fd of fds) {
@@ -177,6 +209,40 @@ export class BunNetwork implements Network {
 		} finally {
 			for (const fd of fds) closeDescriptor(fd);
 		}
+	}
+
+	/** In our own loop: what is not known to become TLS, which only Bun's sockets can. */
+	private takesOwn(options: ListenOptions): boolean {
+		return this.loop !== null && options.startsTls !== true;
+	}
+
+	private ownListener(
+		fd: number,
+		bound: IpAddress,
+		options: ListenOptions,
+		onConnection: (connection: Connection) => void,
+	): EpollListener {
+		const loop = this.loop!;
+		// Else all connections have the address that is listened on.
+		const isAny = parseIp(bound.host)?.every((byte) => byte === 0) === true;
+		return new EpollListener(loop, fd, (accepted, name) => {
+			if (options.admit !== undefined && !options.admit(accepted >= this.descriptors.acceptMax)) {
+				closeDescriptor(accepted);
+				return;
+			}
+			const own = isAny ? socketName(accepted) : null;
+			const remote: IpAddress = inSameNamespace(bound, name);
+			const local: IpAddress = own === null ? bound : inSameNamespace(bound, own);
+			const socket = new EpollSocket<BunConnection | null>(loop, accepted, LOOP_EVENTS, null);
+			if (!socket.watch()) return;
+			const connection = new BunConnection(this.boundary, 'downstream', remote, local, socket);
+			socket.data = connection;
+			try {
+				onConnection(connection);
+			} catch (error) {
+				this.boundary.caught(connection, error);
+			}
+		});
 	}
 
 	private listenerOf(asked: Address, bound: Address, natives: readonly NativeListener[]): BunListener {
@@ -269,6 +335,20 @@ export class BunNetwork implements Network {
 		const connection = new BunConnection(this.boundary, 'upstream', address, local, null);
 		connection.handler = handler;
 		connection.startConnectTimer(options.timeoutMs ?? CONNECT_TIMEOUT_DEFAULT_MS);
+		const { loop } = this;
+		const sockaddr = loop !== null && tls === null && address.kind === 'ip' ? encodeSockaddr(address) : null;
+		if (loop !== null && sockaddr !== null) {
+			try {
+				connection.openingBy(
+					inNamespace(address as IpAddress, () =>
+						EpollSocket.connect<BunConnection | null>(loop, sockaddr, LOOP_CONNECT_EVENTS, connection),
+					),
+				);
+			} catch (error) {
+				connection.failed(upstreamError(address, error));
+			}
+			return connection;
+		}
 		const common = {
 			allowHalfOpen: true,
 			data: connection,
@@ -287,11 +367,7 @@ export class BunNetwork implements Network {
 				opening.catch(() => {});
 			});
 		} catch (error) {
-			connection.failed(
-				error instanceof WeftError
-					? new WeftError(error.code, error.message, { origin: 'upstream', retrySafe: true, cause: error.cause })
-					: connectError(address, error),
-			);
+			connection.failed(upstreamError(address, error));
 		}
 		return connection;
 	}
@@ -301,6 +377,12 @@ export class BunNetwork implements Network {
 	}
 }
 
+function upstreamError(address: Address, error: unknown): WeftError {
+	return error instanceof WeftError
+		? new WeftError(error.code, error.message, { origin: 'upstream', retrySafe: true, cause: error.cause })
+		: connectError(address, error);
+}
+
 function inNamespace<T>(address: IpAddress, make: () => T): T {
 	return address.networkNamespace === undefined ? make() : inNetworkNamespace(address.networkNamespace, make);
 }
@@ -308,17 +390,22 @@ function inNamespace<T>(address: IpAddress, make: () => T): T {
 function ipOf(listening: IpAddress, socket: NativeSocket, end: 'local' | 'remote'): IpAddress {
 	const host = plainHost(end === 'local' ? socket.localAddress : socket.remoteAddress);
 	const port = end === 'local' ? socket.localPort : socket.remotePort;
-	return listening.networkNamespace === undefined
-		? { kind: 'ip', host, port }
-		: { kind: 'ip', host, port, networkNamespace: listening.networkNamespace };
+	return inSameNamespace(listening, { host, port });
 }
 
-/** Bun's listener, with the `fd` that its types leave out. */
+function inSameNamespace({ networkNamespace }: IpAddress, { host, port }: SocketName): IpAddress {
+	return networkNamespace === undefined ? { kind: 'ip', host, port } : { kind: 'ip', host, port, networkNamespace };
+}
+
+/** Bun's listener, with the `fd` that its types leave out, or one of our own. */
 interface NativeListener {
 	readonly fd: number;
 	/** 0 for a unix socket. */
 	readonly port: number;
 	stop(): void;
+	/** Our own can. */
+	pause?(): void;
+	resume?(): void;
 }
 
 const PLACEHOLDER: IpAddress = { kind: 'ip', host: '127.0.0.1', port: 0 };
@@ -327,8 +414,12 @@ const NO_HANDLERS: NativeHandlers = { data() {}, open: (socket) => socket.termin
 /** Bun takes no backlog: it is set afterwards. */
 function withBacklog(native: object, options: ListenOptions): NativeListener {
 	const listener = native as NativeListener;
-	if (listener.fd >= 0 && process.platform === 'linux') setBacklog(listener.fd, options.backlog ?? BACKLOG_DEFAULT);
+	if (listener.fd >= 0 && process.platform === 'linux') setBacklogs([listener.fd], options);
 	return listener;
+}
+
+function setBacklogs(fds: readonly number[], options: ListenOptions): void {
+	for (const fd of fds) setBacklog(fd, options.backlog ?? BACKLOG_DEFAULT);
 }
 
 /** One address: a socket, or several that share it. */
@@ -350,6 +441,11 @@ class BunListener implements Listener {
 
 	pauseAccepting(): boolean {
 		if (this.isClosed || this.isPaused) return true;
+		if (this.natives.every(({ pause }) => pause !== undefined)) {
+			for (const native of this.natives) native.pause?.();
+			this.isPaused = true;
+			return true;
+		}
 		// Bun cannot: the kernel is told not to wake it for these sockets.
 		this.interests ??= this.natives.map(({ fd }) => (fd < 0 ? null : epollInterest(fd)));
 		this.isPaused = this.interests.every((interest) => interest !== null && watchDescriptor(interest, false));
@@ -360,6 +456,7 @@ class BunListener implements Listener {
 	resumeAccepting(): void {
 		if (this.isClosed || !this.isPaused) return;
 		this.isPaused = false;
+		for (const native of this.natives) native.resume?.();
 		this.watch();
 	}
 

@@ -9,6 +9,7 @@ import type { LogFields } from '../std/log.ts';
 import { AbandonedConnects } from './abandoned-connects.ts';
 import type { BunConnection } from './bun-connection.ts';
 import { connectError } from './bun-errors.ts';
+import type { EpollSocket, SocketEvents } from './epoll-socket.ts';
 import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import { giveBack, type TurnEnd } from './write-buffer.ts';
@@ -16,6 +17,9 @@ import { giveBack, type TurnEnd } from './write-buffer.ts';
 /** Bun's socket, with the `fd` that its types leave out. `data` is null once nobody listens. */
 export type NativeSocket = Socket<BunConnection | null> & { readonly fd?: number };
 export type NativeHandlers = SocketHandler<BunConnection | null>;
+/** A socket of our own event loop: plain TCP. */
+export type LoopSocket = EpollSocket<BunConnection | null>;
+export type AnySocket = NativeSocket | LoopSocket;
 
 /** What the connections of one network share. */
 export class SocketBoundary {
@@ -79,6 +83,11 @@ function contextOf({ id, origin, local, remote }: BunConnection): LogFields {
 const GIVEN_BACK_BYTES_MIN = 4 * 1024;
 
 function onData(socket: NativeSocket, bytes: Uint8Array): void {
+	takeIn(socket, bytes);
+	if (bytes.length >= GIVEN_BACK_BYTES_MIN) giveBack(bytes);
+}
+
+function takeIn(socket: AnySocket, bytes: Uint8Array): void {
 	const connection = socket.data;
 	if (connection == null || !connection.uses(socket)) return;
 	const { time } = connection.boundary;
@@ -89,15 +98,14 @@ function onData(socket: NativeSocket, bytes: Uint8Array): void {
 		connection.boundary.caught(connection, error);
 	}
 	time?.letGo();
-	if (bytes.length >= GIVEN_BACK_BYTES_MIN) giveBack(bytes);
 }
 
-function onDrain(socket: NativeSocket): void {
+function onDrain(socket: AnySocket): void {
 	const connection = socket.data;
 	if (connection?.uses(socket)) connection.writable();
 }
 
-function onEnd(socket: NativeSocket): void {
+function onEnd(socket: AnySocket): void {
 	const connection = socket.data;
 	if (connection == null || !connection.uses(socket)) return;
 	try {
@@ -107,7 +115,7 @@ function onEnd(socket: NativeSocket): void {
 	}
 }
 
-function onClose(socket: NativeSocket, error?: Error): void {
+function onClose(socket: AnySocket, error?: Error): void {
 	const connection = socket.data;
 	if (connection == null) return;
 	connection.closed(socket, error);
@@ -145,6 +153,27 @@ const SHARED = {
 
 export const SERVER_TLS_HANDLERS: NativeHandlers = { ...SHARED, open() {}, handshake: onHandshake };
 
+/** Makes a plain connected socket one of Bun's. `adopted` is called later, or `failed`. */
+export function adoptSocket(
+	fd: number,
+	on: { readonly adopted: (socket: NativeSocket) => void; readonly failed: (error: unknown) => void },
+): void {
+	const options = {
+		...{ fd, allowHalfOpen: true, data: null },
+		socket: { ...SHARED, open: on.adopted, connectError: (_socket: unknown, error: Error) => on.failed(error) },
+	};
+	// Bun has `fd`; its types do not say so.
+	(Bun.connect as (options: unknown) => Promise<unknown>)(options).catch(on.failed);
+}
+
+/** Of plain connections that were accepted in our own event loop. */
+export const LOOP_EVENTS: SocketEvents<BunConnection | null> = {
+	data: takeIn,
+	drain: onDrain,
+	end: onEnd,
+	close: onClose,
+};
+
 /** `accept` makes the connection of a socket and gives it out. */
 export function listenHandlers(boundary: SocketBoundary, accept: (socket: NativeSocket) => void): NativeHandlers {
 	return {
@@ -164,31 +193,46 @@ export function listenHandlers(boundary: SocketBoundary, accept: (socket: Native
 export function connectHandlers(connection: BunConnection, tls: ClientTlsOptions | null): NativeHandlers {
 	const handlers: NativeHandlers = {
 		...SHARED,
-		open(socket) {
-			connection.attemptOver();
-			try {
-				if (connection.boundary.isScarce((socket as NativeSocket).fd ?? -1)) {
-					connection.failed(connectError(connection.remote, new Error('too many open files')));
-					socket.data = null;
-					socket.terminate();
-					return;
-				}
-				connection.opened(socket, localOf(socket, connection), tls);
-			} catch (error) {
-				connection.boundary.caught(connection, error);
-			}
-		},
-		connectError(_socket, error) {
-			connection.attemptOver();
-			connection.failed(connectError(connection.remote, error));
-		},
+		open: (socket) => connected(connection, socket, tls),
+		connectError: (_socket, error) => notConnected(connection, error),
 	};
 	if (tls !== null) handlers.handshake = onHandshake;
 	// Bun has it; its types do not say so.
 	return (tls?.sessionsMax ?? 0) > 0 ? Object.assign(handlers, { session: onSession }) : handlers;
 }
 
-function localOf(socket: NativeSocket, connection: BunConnection) {
+/** Of plain connections that we make in our own event loop. */
+export const LOOP_CONNECT_EVENTS: SocketEvents<BunConnection | null> = {
+	...LOOP_EVENTS,
+	open(socket) {
+		if (socket.data !== null) connected(socket.data, socket, null);
+	},
+	connectError(socket, error) {
+		if (socket.data !== null) notConnected(socket.data, error);
+	},
+};
+
+function connected(connection: BunConnection, socket: AnySocket, tls: ClientTlsOptions | null): void {
+	connection.attemptOver();
+	try {
+		if (connection.boundary.isScarce((socket as { readonly fd?: number }).fd ?? -1)) {
+			connection.failed(connectError(connection.remote, new Error('too many open files')));
+			socket.data = null;
+			socket.terminate();
+			return;
+		}
+		connection.opened(socket, localOf(socket, connection), tls);
+	} catch (error) {
+		connection.boundary.caught(connection, error);
+	}
+}
+
+function notConnected(connection: BunConnection, error: Error): void {
+	connection.attemptOver();
+	connection.failed(connectError(connection.remote, error));
+}
+
+function localOf(socket: AnySocket, connection: BunConnection) {
 	const { remote, local } = connection;
 	if (remote.kind === 'pipe') return local;
 	const address: IpAddress = { kind: 'ip', host: plainHost(socket.localAddress), port: socket.localPort };

@@ -187,7 +187,7 @@ function addressFamily(sockaddr: Uint8Array): number {
 	return sockaddr[0]! | (sockaddr[1]! << 8);
 }
 
-function formatIpv4(bytes: Uint8Array, offset: number): string {
+export function formatIpv4(bytes: Uint8Array, offset: number): string {
 	return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`;
 }
 

@@ -225,6 +225,8 @@ export interface ListenOptions {
 	readonly reusePort?: boolean;
 	/** Connections that wait to be accepted; the kernel caps it. Default 4096. */
 	readonly backlog?: number;
+	/** Connections will become TLS: a hint that saves work, no promise. Default false. */
+	readonly startsTls?: boolean;
 	/** Mode of a unix socket's file. Default 0o600. */
 	readonly mode?: number;
 	/**

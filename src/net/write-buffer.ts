@@ -104,6 +104,12 @@ export interface Flushable {
 	flush(): void;
 }
 
+/** Says when a turn ends. */
+export interface Turns {
+	/** Calls `run` once, at the end of this turn. */
+	atTurnEnd(run: () => void): void;
+}
+
 /** Calls `flush` of all that asked for it, once, at the end of the turn of the event loop. */
 export class TurnEnd {
 	private waiting: Flushable[] = [];
@@ -117,7 +123,12 @@ export class TurnEnd {
 		list.length = 0;
 	};
 
+	/** Null: of Bun's. */
+	constructor(private readonly turns: Turns | null = null) {}
+
 	add(one: Flushable): void {
-		if (this.waiting.push(one) === 1) setImmediate(this.run);
+		if (this.waiting.push(one) !== 1) return;
+		if (this.turns === null) setImmediate(this.run);
+		else this.turns.atTurnEnd(this.run);
 	}
 }

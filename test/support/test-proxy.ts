@@ -10,6 +10,7 @@ import { parseBootstrap } from '../../src/proxy/bootstrap.ts';
 import { SeededRandom } from '../../src/std/random.ts';
 import { MetricRegistry } from '../../src/telemetry/registry.ts';
 import { peerPath } from './peers.ts';
+import { spoilingLoop } from './spoiling-loop.ts';
 
 export interface TestProxy {
 	readonly proxy: RunningProxy;
@@ -24,7 +25,7 @@ export async function startTestProxy(bootstrap: object): Promise<TestProxy> {
 	const registry = new MetricRegistry();
 	const proxy = startProxy({
 		bootstrap: parseBootstrap(JSON.stringify(bootstrap), 'bootstrap of the test'),
-		network: new BunNetwork(),
+		network: new BunNetwork({ loop: spoilingLoop() }),
 		random: new SeededRandom(7),
 		registry,
 	});

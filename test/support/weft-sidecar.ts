@@ -11,6 +11,7 @@ import { systemRandom } from '../../src/std/random.ts';
 import type { SidecarNodeMetadata } from '../../src/xds/node-metadata.ts';
 import type { RunningEnvoy } from './envoy.ts';
 import type { TestControlPlane } from './mesh-control.ts';
+import { spoilingLoop } from './spoiling-loop.ts';
 
 export async function startWeftSidecar(mesh: TestControlPlane, metadata: SidecarNodeMetadata): Promise<RunningEnvoy> {
 	const { instance } = metadata.WEFT;
@@ -27,7 +28,7 @@ export async function startWeftSidecar(mesh: TestControlPlane, metadata: Sidecar
 	const failures: Error[] = [];
 	const sidecar = await startSidecar({
 		bootstrap: parseBootstrap(JSON.stringify(bootstrap), 'bootstrap'),
-		network: new BunNetwork(),
+		network: new BunNetwork({ loop: spoilingLoop() }),
 		random: systemRandom,
 		stateDir,
 		joinToken: mesh.tokens.issue({

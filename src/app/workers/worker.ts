@@ -4,6 +4,7 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { BootstrapSchema } from '../../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
 import { BunNetwork } from '../../net/bun-network.ts';
+import { EpollLoop } from '../../net/epoll-loop.ts';
 import { HandedReader, HandedSockets } from '../../net/handed-sockets.ts';
 import type { IdentitySource, WorkloadIdentity } from '../../net/identity-source.ts';
 import { dieWithParent, receiveDescriptors } from '../../net/socket-passing.ts';
@@ -88,7 +89,7 @@ class Worker {
 		this.discovery.apply(updates, refused);
 		this.identity = identity === null ? null : new ToldIdentity(identity);
 		const bootstrap = fromBinary(BootstrapSchema, start.bootstrap);
-		const network = new BunNetwork({ handed: this.handed, handedOnly: true });
+		const network = new BunNetwork({ handed: this.handed, handedOnly: true, loop: EpollLoop.shared() });
 		this.proxy = startProxy({
 			bootstrap,
 			network,

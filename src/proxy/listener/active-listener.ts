@@ -108,6 +108,7 @@ export class ActiveListener implements InspectionListener {
 				address: config.address,
 				...(config.backlog > 0 ? { backlog: config.backlog } : {}),
 				...(config.mode > 0 ? { mode: config.mode } : {}),
+				startsTls: isAllTls(config),
 				admit: (scarce) => this.admission.admits(this.inForce ?? config, scarce),
 			},
 			(connection) => this.accept(connection, null, null),
@@ -470,4 +471,10 @@ function uriSanOfPem(pem: string): string {
 	} catch {
 		return '';
 	}
+}
+
+/** Of the first configuration: a later one may have other chains. */
+function isAllTls({ chains, defaultChain }: ListenerConfig): boolean {
+	const all = defaultChain === null ? chains : [...chains, defaultChain];
+	return all.length > 0 && all.every(({ tls }) => tls !== null);
 }
