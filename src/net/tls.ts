@@ -14,6 +14,7 @@ import type {
 	ServerTlsOptions,
 	TlsInfo,
 } from './network.ts';
+import { shownChain } from './shown-chain.ts';
 import { type ChainOptions, INTERMEDIATES_MAX, type PeerRole, verifyChain } from './verify-chain.ts';
 
 const VERSION_NUMBERS = { 'TLSv1.2': 0x0303, 'TLSv1.3': 0x0304 } as const;
@@ -43,9 +44,10 @@ export function nativeServerTls(options: ServerTlsOptions): NativeTls {
 	let native = serverCache.get(options);
 	if (native === undefined) {
 		const { requireClientCertificate = false, requestClientCertificate = false } = options;
+		const requestCert = requireClientCertificate || requestClientCertificate || Boolean(options.rootsPem);
 		native = {
-			...common(options),
-			requestCert: requireClientCertificate || requestClientCertificate || Boolean(options.rootsPem),
+			...common(options, requestCert),
+			requestCert,
 			secureOptions: SSL_OP_CIPHER_SERVER_PREFERENCE | (options.sessionTickets === false ? SSL_OP_NO_TICKET : 0),
 			...(options.sessionTimeoutS === undefined ? {} : { sessionTimeout: options.sessionTimeoutS }),
 			isServer: true,
@@ -59,18 +61,20 @@ export function nativeClientTls(options: ClientTlsOptions): NativeTls {
 	let native = clientCache.get(options);
 	if (native === undefined) {
 		// Empty: none is sent. Absent, Bun would send the address (RFC 6066 §3 forbids it).
-		native = { ...common(options), serverName: options.serverName };
+		native = { ...common(options, true), serverName: options.serverName };
 		clientCache.set(options, native);
 	}
 	return native;
 }
 
-function common(options: ServerTlsOptions | ClientTlsOptions): NativeTls {
-	const { cipherSuites, curves, signatureAlgorithms } = options;
+function common(options: ServerTlsOptions | ClientTlsOptions, judgesPeer: boolean): NativeTls {
+	const { cipherSuites, curves, signatureAlgorithms, rootsPem = '' } = options;
+	const shown = options.certificateChainPem === undefined ? null : shownChain(options.certificateChainPem, rootsPem);
 	return {
-		cert: options.certificateChainPem,
+		cert: shown?.chainPem,
 		key: options.privateKeyPem,
-		ca: options.rootsPem || undefined,
+		// Where no peer is judged: our own certificate, so that its issuers are looked for no further.
+		ca: rootsPem || (shown?.isLeafAlone && !judgesPeer ? shown.chainPem : undefined),
 		// Each certificate among the roots is trusted by itself, as in Envoy.
 		allowPartialTrustChain: true,
 		// The verdict is ours, in `checkPeer`.

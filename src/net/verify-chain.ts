@@ -19,7 +19,7 @@ const ROOT_SETS_MAX = 16;
 
 export type PeerRole = 'server' | 'client';
 
-interface Issuer {
+export interface Issuer {
 	readonly certificate: Certificate;
 	readonly x509: X509Certificate;
 }
@@ -126,11 +126,18 @@ function isSelfSigned({ certificate, x509 }: Issuer): boolean {
 function isIssuer(issuer: Issuer, subject: Issuer, depth: number, atMs: number | null): boolean {
 	const { certificate } = issuer;
 	return (
-		equalBytes(certificate.subjectDer, subject.certificate.issuerDer) &&
 		certificate.isCa &&
 		certificate.maySign &&
 		(certificate.pathLength === null || certificate.pathLength >= depth) &&
 		checkCommon(certificate, atMs) === null &&
+		hasSigned(issuer, subject)
+	);
+}
+
+/** By name and signature; whether it may is another question. */
+export function hasSigned(issuer: Issuer, subject: Issuer): boolean {
+	return (
+		equalBytes(issuer.certificate.subjectDer, subject.certificate.issuerDer) &&
 		subject.x509.verify(issuer.x509.publicKey)
 	);
 }
@@ -156,7 +163,8 @@ function checkUsage(leaf: Certificate, role: PeerRole): string | null {
 	return `the certificate is not meant for a TLS ${role}`;
 }
 
-function parseRoots(pem: string): readonly Issuer[] {
+/** @throws DerError */
+export function parseRoots(pem: string): readonly Issuer[] {
 	const known = rootSets.get(pem);
 	if (known !== undefined) return known;
 	const roots: Issuer[] = [];
@@ -169,7 +177,8 @@ function parseRoots(pem: string): readonly Issuer[] {
 	return roots;
 }
 
-function readIssuer(der: Uint8Array): Issuer {
+/** @throws DerError */
+export function readIssuer(der: Uint8Array): Issuer {
 	return { certificate: parseCertificate(der), x509: new X509Certificate(der) };
 }
 
