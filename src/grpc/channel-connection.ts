@@ -13,6 +13,7 @@ import { Http2ClientCodec } from '../http2/client-codec.ts';
 import type { Http2KeepAlive } from '../http2/limits.ts';
 import type { Address, ClientTlsOptions, Connection, ConnectionHandler, Network } from '../net/network.ts';
 import { formatAddress } from '../net/network.ts';
+import { offering } from '../net/offered-protocols.ts';
 import type { Timer } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import type { Random } from '../std/random.ts';
@@ -43,7 +44,6 @@ export interface ChannelConnectionOptions {
 
 /** A server that was sent FIN has this long to close its side. */
 const CLOSE_GRACE_MS = 1000;
-const ALPN = ['h2'];
 
 export class ChannelConnection implements ConnectionHandler, CodecTransport, ClientCodecEvents {
 	codec: Http2ClientCodec | null = null;
@@ -64,8 +64,7 @@ export class ChannelConnection implements ConnectionHandler, CodecTransport, Cli
 		const { network, address, tls, timeoutMs } = options;
 		this.timer = network.clock.after(timeoutMs, () => this.onTimer());
 		// With TLS the protocol that is spoken is offered, where the configuration names none.
-		const secure =
-			tls === null ? {} : { tls: tls.alpn === undefined || tls.alpn.length === 0 ? { ...tls, alpn: ALPN } : tls };
+		const secure = tls === null ? {} : { tls: offering(tls, 'h2') };
 		this.socket = network.connect({ address, timeoutMs, ...secure }, this);
 	}
 

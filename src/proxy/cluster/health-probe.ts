@@ -5,19 +5,13 @@ import type { ClientCodec, ClientCodecEvents } from '../../http/codec.ts';
 import type { ResetReason, ResponseHead, ResponseListener } from '../../http/stream.ts';
 import { Http2ClientCodec } from '../../http2/client-codec.ts';
 import type { Connection } from '../../net/network.ts';
+import { offering } from '../../net/offered-protocols.ts';
 import type { Timer } from '../../std/clock.ts';
 import type { WeftError } from '../../std/errors.ts';
 import type { PoolContext } from './connection-pool.ts';
 import { GrpcProbeSession } from './grpc-probe-session.ts';
 import type { HealthCheckConfig } from './health-check-config.ts';
-import {
-	type CheckOutcome,
-	CodecProbeSession,
-	ProbeSession,
-	type Report,
-	transportOf,
-	withHttp2Alpn,
-} from './probe-session.ts';
+import { type CheckOutcome, CodecProbeSession, ProbeSession, type Report, transportOf } from './probe-session.ts';
 import type { UpstreamHost } from './upstream-host.ts';
 
 /** What a TCP check keeps of what it received, to look for the expected bytes. */
@@ -58,7 +52,8 @@ export class HealthProbe {
 		const { network } = this.context;
 		const { checker } = this.config;
 		const http2 = checker.kind === 'grpc' || (checker.kind === 'http' && checker.http2);
-		const options = tls !== undefined && http2 ? withHttp2Alpn(tls) : tls;
+		// Whatever the cluster's requests speak.
+		const options = tls !== undefined && http2 ? offering(tls, 'h2') : tls;
 		const { timeoutMs } = this.config;
 		session.attach(network.connect({ address: this.address(), timeoutMs, tls: options }, session));
 	}

@@ -1,7 +1,7 @@
 // One connection on which a host is checked, and how a check can come out.
 
 import type { ClientCodec, CodecTransport } from '../../http/codec.ts';
-import type { ClientTlsOptions, Connection, ConnectionHandler } from '../../net/network.ts';
+import type { Connection, ConnectionHandler } from '../../net/network.ts';
 import type { WeftError } from '../../std/errors.ts';
 
 export type CheckOutcome =
@@ -77,9 +77,4 @@ export function transportOf(connection: Connection): CodecTransport {
 		resumeReading: () => connection.resume(),
 		close: () => connection.reset(),
 	};
-}
-
-/** For a check that speaks HTTP/2, whatever the cluster's requests do. */
-export function withHttp2Alpn(tls: ClientTlsOptions): ClientTlsOptions {
-	return tls.alpn === undefined || tls.alpn.length === 0 ? { ...tls, alpn: ['h2'] } : tls;
 }
