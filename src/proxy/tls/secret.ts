@@ -147,7 +147,8 @@ export function compileValidation(
 		kind: 'validation',
 		rootsPem,
 		chainPolicy: {
-			...(crlPem === '' ? {} : { crlPem, crlLeafOnly: config.onlyVerifyLeafCertCrl }),
+			...(crlPem === '' ? {} : { crlPem }),
+			...(config.onlyVerifyLeafCertCrl ? { crlLeafOnly: true } : {}),
 			...(config.allowExpiredCertificate ? { allowExpired: true } : {}),
 			...intermediatesOf(config.maxVerifyDepth),
 		},
@@ -171,7 +172,10 @@ export function rootsValidation(rootsPem: string): ValidationSecret {
 	return { kind: 'validation', rootsPem, chainPolicy: {}, acceptUntrusted: false, matchers: [], pins };
 }
 
-/** As Envoy merges `default_validation_context` with its secret: lists are joined, other fields are the secret's if it has them. */
+/**
+ * As Envoy merges `default_validation_context` with its secret: lists are joined, what either turns on is on, and other
+ * fields are the secret's if it has them.
+ */
 export function mergeValidation(base: ValidationSecret, secret: ValidationSecret): ValidationSecret {
 	return {
 		kind: 'validation',

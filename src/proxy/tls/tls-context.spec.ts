@@ -216,6 +216,24 @@ describe('secrets over SDS', () => {
 		expect(ads.subscribers.size).toBe(0);
 	});
 
+	test('only the leaf is looked for in the lists of a secret when the default context says so', async () => {
+		const { ads, secrets } = setUp();
+		const json = {
+			common_tls_context: {
+				combined_validation_context: {
+					default_validation_context: { only_verify_leaf_cert_crl: true, allow_expired_certificate: true },
+					validation_context_sds_secret_config: sds('roots'),
+				},
+			},
+		};
+		const tls = compileUpstreamTls(upstream(json), secrets, 'c', 'tls');
+		const crl = await authority.revoke([]);
+		const validation = { trusted_ca: inline(authority.certificatePem), crl: inline(crl) };
+		expect(ads.give(secret({ name: 'roots', validation_context: validation }))).toBeNull();
+		const chainPolicy = { crlPem: `${crl}\n`, crlLeafOnly: true, allowExpired: true };
+		expect(tls.current()?.chainPolicy).toEqual(chainPolicy);
+	});
+
 	test('a validation secret without roots does not turn the check off', () => {
 		const { ads, secrets } = setUp();
 		const json = { common_tls_context: { validation_context_sds_secret_config: sds('roots') } };
