@@ -104,10 +104,17 @@ async function bringUp(mesh: DemoMesh, options: Options): Promise<Running> {
 	const manifests = join(projectRoot, 'examples/shop/mesh');
 	await mesh.cli('apply', '-f', join(manifests, 'products-versions.yaml'));
 	const load = new LoadObserver();
+	const { onNews } = mesh;
+	let ended: string | null = null;
+	mesh.onNews = (text, name) => {
+		ended ??= `${text}:\n${mesh.logTail(name)}`;
+	};
 	for (const instance of instances) mesh.startInstance(instance);
 
 	let told = -1;
 	const inSync = (count: number) => {
+		// It will not come: waiting for it would only hide why.
+		if (ended !== null) throw new Error(ended);
 		if (process.stdout.isTTY && count !== told)
 			process.stdout.write(`\rsidecars in sync: ${count} of ${sidecarCount} `);
 		told = count;
@@ -117,6 +124,7 @@ async function bringUp(mesh: DemoMesh, options: Options): Promise<Running> {
 		(now) => inSync(now.sidecars.filter((one) => one.connected && one.inSync).length) >= instances.length,
 		BRING_UP_LIMIT_MS,
 	);
+	mesh.onNews = onNews;
 	if (ready === null) throw new Error(`only ${told} of ${sidecarCount} sidecars are in sync after a minute`);
 	// A route wants its parent Service, which the first instance brought.
 	await mesh.cli('apply', '--wait', '-f', join(manifests, 'products-v1.yaml'));

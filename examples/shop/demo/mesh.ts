@@ -87,7 +87,7 @@ export class DemoMesh {
 	private readonly privileged = process.getuid?.() === 0;
 	private listenAddresses = 0;
 	/** Hears what ended by itself. */
-	onNews: (text: string) => void = (text) => console.error(text);
+	onNews: (text: string, name: string) => void = (text) => console.error(text);
 
 	private constructor(
 		/** The control plane's data directory; the instances' logs are in `logs` within. */
@@ -162,7 +162,7 @@ export class DemoMesh {
 			if (this.stopping || this.instances.get(instance.name) !== child) return;
 			this.instances.delete(instance.name);
 			const how = child.signalCode === null ? `ended with exit code ${code}` : `was ended by ${child.signalCode}`;
-			this.onNews(`${instance.name} ${how}; its log is ${this.logPath(instance.name)}`);
+			this.onNews(`${instance.name} ${how}; its log is ${this.logPath(instance.name)}`, instance.name);
 		});
 	}
 

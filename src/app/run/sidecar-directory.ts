@@ -1,7 +1,16 @@
 // The directory of one sidecar under `weft run`: its bootstrap, names, identity, admin socket and log.
 // It goes with its owner; those whose owner was killed are removed by the next `weft run`.
 
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+	chmodSync,
+	mkdirSync,
+	mkdtempSync,
+	readdirSync,
+	readFileSync,
+	renameSync,
+	rmSync,
+	writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { processStamp, stampIsAlive } from '../process-stamp.ts';
@@ -42,7 +51,10 @@ export class SidecarDirectory {
 		rmSync(path, { recursive: true, force: true });
 		mkdirSync(path, { mode: 0o700 });
 		chmodSync(path, 0o700);
-		writeFileSync(join(path, OWNER_FILE), processStamp(process.pid) ?? '', { mode: 0o600 });
+		// Whole or not at all: another `weft run` that read half a stamp would take this for abandoned.
+		const staged = join(path, `.${OWNER_FILE}`);
+		writeFileSync(staged, processStamp(process.pid) ?? '', { mode: 0o600 });
+		renameSync(staged, join(path, OWNER_FILE));
 		return new SidecarDirectory(path);
 	}
 
@@ -77,6 +89,7 @@ function removeAbandoned(parent: string): void {
 			// Being made at this moment by another `weft run`, or not ours.
 			continue;
 		}
-		if (!stampIsAlive(stamp)) rmSync(path, { recursive: true, force: true });
+		// Empty: written where processes cannot be seen, so nothing is known of its owner.
+		if (stamp !== '' && !stampIsAlive(stamp)) rmSync(path, { recursive: true, force: true });
 	}
 }
