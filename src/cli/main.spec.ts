@@ -67,6 +67,18 @@ async function weft(...args: string[]): Promise<{ code: number; out: string; err
 	}
 }
 
+test('a wrong command line is said as every other error', async () => {
+	expect(await weft('stauts')).toMatchObject({
+		code: 2,
+		err: expect.stringMatching(/^weft: unknown command 'stauts'\n/),
+	});
+	expect(await weft('get')).toMatchObject({ code: 2, err: expect.stringMatching(/^weft: missing required argument/) });
+	expect(await weft('apply', '-f', '-', '--bogus')).toMatchObject({
+		code: 2,
+		err: expect.stringMatching(/^weft: unknown/),
+	});
+});
+
 let files = 0;
 function manifest(text: string): string {
 	const path = join(folder, `${++files}.yaml`);

@@ -65,6 +65,7 @@ export async function build(name?: string): Promise<Command> {
 		.option('--data <dir>', 'data directory (default: $WEFT_DATA, else $XDG_DATA_HOME/weft, else ~/.local/share/weft)')
 		.version(WEFT_VERSION)
 		.showHelpAfterError('(weft --help shows what can be done)')
+		.configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'weft: ')) })
 		.enablePositionalOptions()
 		.exitOverride()
 		.addHelpText('after', EXAMPLES);

@@ -21,7 +21,7 @@ export async function readManifests(files: readonly string[], namespace: string)
 		}
 	}
 	if (details.length > 0) throw new ConfigError(details);
-	if (objects.length === 0) throw new ExitError(EXIT_INVALID, `no objects in ${files.join(', ')}`);
+	if (objects.length === 0) throw new ExitError(EXIT_INVALID, `no objects in ${files.map(nameOf).join(', ')}`);
 	const seen = new Map<string, ManifestObject>();
 	for (const one of objects) {
 		const { namespace: place, name } = one.object.metadata;
@@ -37,10 +37,14 @@ export async function readManifests(files: readonly string[], namespace: string)
 async function readAll(files: readonly string[]): Promise<{ name: string; text: string }[]> {
 	const texts = [];
 	for (const file of files) {
-		if (file === '-') texts.push({ name: 'standard input', text: await Bun.stdin.text() });
+		if (file === '-') texts.push({ name: nameOf(file), text: await Bun.stdin.text() });
 		else for (const path of pathsOf(file)) texts.push({ name: path, text: read(path) });
 	}
 	return texts;
+}
+
+function nameOf(file: string): string {
+	return file === '-' ? 'standard input' : file;
 }
 
 function pathsOf(file: string): string[] {

@@ -21,10 +21,11 @@ export function routeSummary(
 		.map((parent) => parentFault(context, route, parent))
 		.filter((fault) => fault !== null);
 	const unresolved = unresolvedReferences(context, route);
-	const messages = [
+	// A backend that several rules name is missing once.
+	const messages = new Set([
 		...faults.map(({ message }) => `${message}, so the route has no effect on it`),
 		...unresolved.map((each) => each.message),
-	];
+	]);
 	return {
 		kind: route.kind === 'GRPCRoute' ? 'GRPCRoute' : 'HTTPRoute',
 		namespace,
@@ -40,7 +41,7 @@ export function routeSummary(
 		})),
 		accepted: faults.length < route.spec.parentRefs.length,
 		resolvedRefs: unresolved.length === 0,
-		message: messages.join('; '),
+		message: [...messages].join('; '),
 		acknowledged,
 	};
 }

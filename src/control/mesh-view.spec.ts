@@ -267,6 +267,7 @@ describe('routes in the mesh view', () => {
 		const rules = [{ backendRefs: [{ name: 'gone', port: 80 }] }];
 		expect(summary({ rules })).toMatchObject({ accepted: true, resolvedRefs: false });
 		expect(summary({ rules }).rules[0]!.backends[0]!.resolved).toBe(false);
+		expect(summary({ rules: [...rules, ...rules] }).message).toBe(summary({ rules }).message);
 		expect(summary({ rules }).message).toContain('shop/gone does not exist');
 		expect(summary({ rules: [{ backendRefs: [{ name: 'a', port: 80 }] }] }, [service('a', {})])).toMatchObject({
 			accepted: false,

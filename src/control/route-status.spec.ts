@@ -73,6 +73,8 @@ describe('a parent', () => {
 			['False', 'NoMatchingParent', 'Service default/db does not speak HTTP'],
 			['True', 'Accepted', 'The route is accepted'],
 		]);
+		expect((await conditions(0))[PROGRAMMED]).toMatchObject({ status: 'False', reason: 'Invalid' });
+		expect((await conditions(3))[PROGRAMMED]).toMatchObject({ status: 'True', reason: 'Programmed' });
 	});
 });
 

@@ -107,7 +107,7 @@ export class RouteStatusWriter {
 			return {
 				parentRef,
 				controllerName: CONTROLLER_NAME,
-				conditions: [accepted, resolved, programmed(progress, condition)],
+				conditions: [accepted, resolved, fault === null ? programmed(progress, condition) : notProgrammed(condition)],
 			};
 		});
 		return { parents };
@@ -118,10 +118,14 @@ export class RouteStatusWriter {
 	}
 }
 
-function programmed(
-	progress: RouteProgress,
-	condition: (type: string, status: Condition['status'], reason: string, message: string) => Condition,
-): Condition {
+type MakeCondition = (type: string, status: Condition['status'], reason: string, message: string) => Condition;
+
+/** Gateway API: `Invalid`, of what is not accepted. */
+function notProgrammed(condition: MakeCondition): Condition {
+	return condition(PROGRAMMED, 'False', 'Invalid', 'no sidecar gets a route that is not accepted');
+}
+
+function programmed(progress: RouteProgress, condition: MakeCondition): Condition {
 	const { of, acknowledged, rejection } = progress;
 	const message = `acknowledged by ${acknowledged} of ${of}`;
 	if (rejection !== null) return condition(PROGRAMMED, 'False', 'Rejected', `${message}; ${rejection}`.slice(0, 4096));

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'bun:test';
 import { X509Certificate as NodeCertificate } from 'node:crypto';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VirtualClock } from '../std/clock.ts';
@@ -74,6 +74,13 @@ describe('the root', () => {
 		await open(directory);
 		rmSync(join(directory, 'root-key.pem'));
 		await expect(open(directory)).rejects.toThrow('root-key.pem is not');
+	});
+
+	test.each(['root-key.pem', 'root-cert.pem'])('is refused, by its name, when %s is no PEM', async (file) => {
+		const directory = freshDirectory();
+		await open(directory);
+		writeFileSync(join(directory, file), 'no PEM');
+		await expect(open(directory)).rejects.toThrow(`${file}: expected one`);
 	});
 
 	test('is refused for another trust domain', async () => {

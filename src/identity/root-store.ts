@@ -48,9 +48,20 @@ async function load(directory: string): Promise<RootKey | null> {
 	}
 	if ((mode & 0o077) !== 0)
 		throw new Error(`${KEY_FILE} may be read by others (mode ${mode.toString(8)}, must be 600)`);
-	const certificate = new x509.X509Certificate(await readFile(join(directory, CERTIFICATE_FILE), 'utf8'));
-	const pkcs8 = x509.PemConverter.decodeFirst(await readFile(keyPath, 'utf8'));
+	const certificatePem = await readFile(join(directory, CERTIFICATE_FILE), 'utf8');
+	const certificate = read(CERTIFICATE_FILE, 'one certificate', () => new x509.X509Certificate(certificatePem));
+	const keyPem = await readFile(keyPath, 'utf8');
+	const pkcs8 = read(KEY_FILE, 'one private key', () => x509.PemConverter.decodeFirst(keyPem));
 	return { certificate, privateKey: await crypto.subtle.importKey('pkcs8', pkcs8, P256_KEY, false, ['sign']) };
+}
+
+/** What libraries say of text that is no PEM helps nobody. */
+function read<T>(file: string, expected: string, parse: () => T): T {
+	try {
+		return parse();
+	} catch (cause) {
+		throw new Error(`${file}: expected ${expected} in PEM`, { cause });
+	}
 }
 
 async function checked(root: RootKey, directory: string, trustDomain: string, wallMs: number): Promise<RootKey> {

@@ -26,7 +26,7 @@ export function Graph({ topology }: { readonly topology: Topology }) {
 	const [width, setWidth] = useState(0);
 	const style: LayoutStyle = width > 0 && width < NARROW_BELOW_PX ? 'narrow' : 'wide';
 	const shape = shapeOf(topology.nodes, topology.links);
-	const layout = useMemo(() => layOut(topology.nodes, topology.links, style), [shape, style]);
+	const layout = useMemo(() => layOut(topology.nodes, topology.links, style, width), [shape, style, width]);
 	const scale = fitScale(layout, width);
 	const height = Math.round(Math.min(HEIGHT_PX_MAX, Math.max(HEIGHT_PX_MIN[style], layout.height * scale)));
 

@@ -31,7 +31,7 @@ export interface Layout {
 	readonly lines: ReadonlyMap<string, Line>;
 }
 
-/** `wide`: left to right with full cards; `narrow`: top to bottom, small cards, for phones. */
+/** `wide`: left to right with full cards; `narrow`: small cards, for phones, and top to bottom where that fits better. */
 export type LayoutStyle = 'wide' | 'narrow';
 
 interface Sizes {
@@ -64,11 +64,33 @@ export function shapeOf(nodes: readonly MeshNode[], links: readonly MeshLink[]):
 	return JSON.stringify([nodes.map((node) => [node.key, rowsOf(node)]), links.map((link) => link.key)]);
 }
 
-export function layOut(nodes: readonly MeshNode[], links: readonly MeshLink[], style: LayoutStyle): Layout {
+type Direction = 'right' | 'down';
+
+/** `width`: of the frame that it is to fit into. */
+export function layOut(
+	nodes: readonly MeshNode[],
+	links: readonly MeshLink[],
+	style: LayoutStyle,
+	width: number,
+): Layout {
+	if (style === 'wide') return place(nodes, links, style, 'right');
+	const down = place(nodes, links, style, 'down');
+	if (down.width <= width) return down;
+	// One service that calls many: side by side they would be too small to read, or run out of the frame.
+	const right = place(nodes, links, style, 'right');
+	return right.width < down.width ? right : down;
+}
+
+function place(
+	nodes: readonly MeshNode[],
+	links: readonly MeshLink[],
+	style: LayoutStyle,
+	direction: Direction,
+): Layout {
 	const sizes = SIZES[style];
 	const graph = new dagre.graphlib.Graph();
 	graph.setGraph({
-		rankdir: style === 'wide' ? 'LR' : 'TB',
+		rankdir: direction === 'right' ? 'LR' : 'TB',
 		nodesep: nodes.length > ROOMY_NODES_MAX ? sizes.nodeGap / 2 : sizes.nodeGap,
 		edgesep: 12,
 		ranksep: sizes.rankGap,
@@ -96,7 +118,7 @@ export function layOut(nodes: readonly MeshNode[], links: readonly MeshLink[], s
 			height: placed.height,
 		});
 	}
-	const lines = drawLines(drawn, boxes, (link) => graph.edge(link.from, link.to) as Placed, style);
+	const lines = drawLines(drawn, boxes, (link) => graph.edge(link.from, link.to) as Placed, direction, sizes);
 	const size = graph.graph() as { width?: number; height?: number };
 	return { width: Math.ceil(size.width ?? 0), height: Math.ceil(size.height ?? 0), nodes: boxes, lines };
 }
@@ -111,15 +133,15 @@ function drawLines(
 	links: readonly MeshLink[],
 	boxes: ReadonlyMap<string, Box>,
 	placedOf: (link: MeshLink) => Placed,
-	style: LayoutStyle,
+	direction: Direction,
+	{ label }: Sizes,
 ): Map<string, Line> {
-	// In `narrow` everything is mirrored at the diagonal, so that one drawing serves both.
-	const flip = <P extends Point>(point: P): Point => (style === 'wide' ? point : { x: point.y, y: point.x });
+	// Downwards everything is mirrored at the diagonal, so that one drawing serves both.
+	const flip = <P extends Point>(point: P): Point => (direction === 'right' ? point : { x: point.y, y: point.x });
 	const flat = (box: Box): Box =>
-		style === 'wide' ? box : { x: box.y, y: box.x, width: box.height, height: box.width };
+		direction === 'right' ? box : { x: box.y, y: box.x, width: box.height, height: box.width };
 	const inner = new Map(links.map((link) => [link, placedOf(link).points.slice(1, -1).map(flip)]));
 	const ends = assignPorts(links, boxes, flat, inner);
-	const label = SIZES[style].label;
 	const lines = new Map<string, Line>();
 	for (const link of links) {
 		const { start, end, forward } = ends.get(link)!;

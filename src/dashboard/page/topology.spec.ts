@@ -70,13 +70,13 @@ describe('the map', () => {
 			services: [...snapshot.services].reverse(),
 		} satisfies MeshSnapshot);
 		expect(shapeOf(second.nodes, second.links)).toBe(shapeOf(first.nodes, first.links));
-		expect(layOut(second.nodes, second.links, 'wide')).toEqual(layOut(first.nodes, first.links, 'wide'));
+		expect(layOut(second.nodes, second.links, 'wide', 900)).toEqual(layOut(first.nodes, first.links, 'wide', 900));
 	});
 
 	test('cards do not overlap, and callers stand before those they call', () => {
 		const { nodes, links } = buildTopology(new ShopMesh().step());
 		for (const style of ['wide', 'narrow'] as const) {
-			const layout = layOut(nodes, links, style);
+			const layout = layOut(nodes, links, style, 600);
 			const boxes = [...layout.nodes.values()];
 			const along = style === 'wide' ? 'x' : 'y';
 			for (const [i, a] of boxes.entries()) {
@@ -91,13 +91,29 @@ describe('the map', () => {
 		}
 	});
 
+	test('where many are called by one, a phone shows them below each other', () => {
+		const snapshot = new ShopMesh().step();
+		const link = snapshot.links.find((each) => each.source.service === 'storefront')!;
+		const more = ['one', 'two', 'three'].map((name) => ({
+			...link,
+			destination: { ...link.destination, service: name },
+		}));
+		const { nodes, links } = buildTopology({ ...snapshot, links: [...snapshot.links, ...more] });
+		const xOf = (width: number, name: string) => {
+			const layout = layOut(nodes, links, 'narrow', width);
+			return layout.nodes.get(nodes.find((node) => node.name === name)!.key)!.x;
+		};
+		expect(xOf(2000, 'one')).not.toBe(xOf(2000, 'two'));
+		expect(xOf(360, 'one')).toBe(xOf(360, 'two'));
+	});
+
 	test('survives services that call each other in a circle, and themselves', () => {
 		const snapshot = new ShopMesh().step();
 		const link = snapshot.links.find((each) => each.source.service === 'payments')!;
 		const back = { ...link, source: link.destination, destination: link.source };
 		const self = { ...link, destination: link.source };
 		const { nodes, links } = buildTopology({ ...snapshot, links: [...snapshot.links, back, self] });
-		const { lines } = layOut(nodes, links, 'wide');
+		const { lines } = layOut(nodes, links, 'wide', 900);
 		expect(lines.size).toBe(links.length - 1);
 		for (const line of lines.values()) expect(line.path).not.toContain('NaN');
 	});
