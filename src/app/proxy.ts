@@ -34,6 +34,7 @@ import { OverloadManager } from '../proxy/overload/overload-manager.ts';
 import { OverloadState } from '../proxy/overload/overload-state.ts';
 import { compileRuntime } from '../proxy/overload/runtime.ts';
 import { RouteConfigs } from '../proxy/route/route-configs.ts';
+import { CertificateExpiry } from '../proxy/tls/certificate-expiry.ts';
 import { SecretManager } from '../proxy/tls/secret-manager.ts';
 import { SecretMetrics } from '../proxy/tls/tls-stats.ts';
 import { typeRegistry } from '../proxy/type-registry.ts';
@@ -146,6 +147,11 @@ class ComposedProxy implements RunningProxy {
 			() => clock.wallMs(),
 			new SecretMetrics(registry),
 		);
+		const expiry = CertificateExpiry.of(registry);
+		const days = registry
+			.gauge('envoy_server_days_until_first_cert_expiring', 'Full days until a certificate ends')
+			.with();
+		registry.onRead(() => days.set(expiry.daysUntilFirst(clock.wallMs())));
 		this.logFiles = new LogFiles(clock, registry);
 		for (const secret of bootstrap.staticResources?.secrets ?? []) this.secrets.addStatic(secret);
 		const ads = compileAdsConfig(bootstrap, this.secrets);

@@ -110,6 +110,7 @@ const SERIES_MAX = 20_000;
 
 export class MetricRegistry {
 	private readonly families = new Map<string, Family>();
+	private readonly refreshers: (() => void)[] = [];
 
 	/** The same family again when it is already there; its kind and labels must match. */
 	counter(name: string, help: string, labelNames: readonly string[] = []): Family<Counter> {
@@ -129,7 +130,13 @@ export class MetricRegistry {
 		return this.family(name, help, 'histogram', labelNames, () => new Histogram(bounds));
 	}
 
+	/** `refresh` is called before the families are read: for gauges that change with time alone. */
+	onRead(refresh: () => void): void {
+		this.refreshers.push(refresh);
+	}
+
 	all(): IterableIterator<Family> {
+		for (const refresh of this.refreshers) refresh();
 		return this.families.values();
 	}
 

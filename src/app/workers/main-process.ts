@@ -242,5 +242,6 @@ function mergeRule(family: string): MergeRule {
 	if (/^envoy_cluster_(membership|update)_/.test(family)) return 'own';
 	if (/^envoy_overload_.*_(pressure|scale_percent|active)$/.test(family)) return 'max';
 	if (/^envoy_cluster_(warming_state|circuit_breakers_.*_open)$/.test(family)) return 'max';
+	if (/^envoy_((cluster|listener)_ssl_certificate_|server_days_until_)/.test(family)) return 'max';
 	return 'sum';
 }

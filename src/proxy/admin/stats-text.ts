@@ -58,6 +58,8 @@ function dottedName(family: string, labelNames: readonly string[], labels: reado
 			const names = service === '' ? '' : `${service}.${label('envoy_grpc_bridge_method')}.`;
 			rest = rest.replace(/^grpc_(web_)?/, (_, web?: string) => `grpc${web === undefined ? '' : '-web'}.${names}`);
 		}
+		const certificate = label('envoy_tls_certificate');
+		if (certificate !== undefined) rest = rest.replace(/^ssl_certificate_/, () => `ssl.certificate.${certificate}.`);
 		return `${scope}.${owner}.${rest}`;
 	}
 	const overload = OVERLOAD_STAT.exec(family);

@@ -5,6 +5,7 @@
 import { HandshakeError, type TlsInfo } from '../../net/network.ts';
 import type { WeftError } from '../../std/errors.ts';
 import type { Counter, Family, Gauge, Histogram, MetricRegistry } from '../../telemetry/registry.ts';
+import { CertificateExpiry, type CertificateHolder } from '../tls/certificate-expiry.ts';
 import { TlsStats } from '../tls/tls-stats.ts';
 import type { ClusterRequestStats } from '../upstream.ts';
 
@@ -123,6 +124,11 @@ export class ClusterMetrics {
 		this.connectDurations.remove(statName);
 		this.tls.get(statName)?.remove();
 		this.tls.delete(statName);
+	}
+
+	/** Until what it returns is called. */
+	followCertificates(statName: string, contexts: readonly CertificateHolder[]): () => void {
+		return CertificateExpiry.of(this.registry).follow('cluster', statName, contexts);
 	}
 
 	private tlsStats(statName: string): TlsStats {

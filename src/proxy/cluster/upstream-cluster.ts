@@ -48,6 +48,7 @@ export class UpstreamCluster implements Cluster, HostSink {
 	readonly stats: ClusterStats;
 	readonly transports: TransportSockets;
 	readonly breakers: CircuitBreakers;
+	private readonly unfollowCertificates: () => void;
 	private readonly poolContext: PoolContext;
 	private readonly hostsByKey = new Map<string, UpstreamHost>();
 	private overprovisioningFactor = OVERPROVISIONING_FACTOR_DEFAULT;
@@ -88,6 +89,9 @@ export class UpstreamCluster implements Cluster, HostSink {
 			this.transports.close();
 			throw error;
 		}
+		const contexts = [...this.transports.contexts()].map(({ tls }) => tls);
+		this.unfollowCertificates =
+			contexts.length === 0 ? () => {} : metrics.followCertificates(config.statName, contexts);
 		if (config.discovery.kind === 'original_dst') {
 			const { portOverride, cleanupMs } = config.discovery;
 			this.originalDestination = new OriginalDestinationPicker(this, network.clock, portOverride, cleanupMs);
@@ -117,6 +121,7 @@ export class UpstreamCluster implements Cluster, HostSink {
 		this.healthChecker?.close();
 		this.originalDestination?.close();
 		for (const host of this.hosts()) drainPools(host);
+		this.unfollowCertificates();
 		this.transports.close();
 	}
 

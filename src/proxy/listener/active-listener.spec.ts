@@ -58,7 +58,13 @@ function chain(
 		tls:
 			tls === null
 				? null
-				: { current: () => (tls === 'missing' ? null : tls), close: () => {}, subscribe: () => () => {}, material },
+				: {
+						current: () => (tls === 'missing' ? null : tls),
+						close: () => {},
+						subscribe: () => () => {},
+						material,
+						certificates: () => [],
+					},
 		filter,
 	};
 }

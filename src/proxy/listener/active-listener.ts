@@ -26,6 +26,7 @@ import { Inspection, type InspectionListener, newFindings } from '../listener-fi
 import type { Findings } from '../listener-filters/listener-filter.ts';
 import type { ServedConnection } from '../network-filters/network-filter.ts';
 import { ListenerAdmission, type OverloadContext } from '../overload/listener-admission.ts';
+import { CertificateExpiry } from '../tls/certificate-expiry.ts';
 import { type FilterChain, releaseFilterChain } from './filter-chain.ts';
 import type { ChainSubject } from './filter-chain-match.ts';
 import { allChains, type ListenerConfig } from './listener-config.ts';
@@ -69,13 +70,14 @@ export class ActiveListener implements InspectionListener {
 	private readonly givenUp = new WeakSet<FilterChain>();
 	/** Until what was given up is cut. */
 	private readonly drainTimers = new Set<Timer>();
+	private unfollow: () => void = () => {};
 	private readonly uriSans = new WeakMap<ServerTlsOptions, string>();
 
 	constructor(
 		readonly name: string,
 		private readonly network: Network,
-		registry: MetricRegistry,
-		statName: string,
+		private readonly registry: MetricRegistry,
+		private readonly statName: string,
 		private readonly directory: ListenerDirectory,
 		private readonly overload: OverloadContext,
 		random: Random,
@@ -130,6 +132,10 @@ export class ActiveListener implements InspectionListener {
 	activate(next: ListenerConfig): void {
 		const before = this.inForce;
 		this.inForce = next;
+		const contexts = allChains(next).flatMap(({ tls }) => (tls === null ? [] : [tls]));
+		const unfollow = this.unfollow;
+		this.unfollow = CertificateExpiry.of(this.registry).follow('listener', this.statName, contexts);
+		unfollow();
 		if (before !== null) this.handOver(before, next);
 		const held = this.held;
 		this.held = [];
@@ -281,6 +287,7 @@ export class ActiveListener implements InspectionListener {
 		this.stopListening();
 		for (const timer of this.drainTimers) timer.cancel();
 		this.drainTimers.clear();
+		this.unfollow();
 		if (this.inForce !== null) for (const chain of allChains(this.inForce)) releaseFilterChain(chain);
 	}
 

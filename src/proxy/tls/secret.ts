@@ -34,6 +34,8 @@ export interface ValidationSecret {
 	readonly kind: 'validation';
 	/** Empty: the chain is not checked. */
 	readonly rootsPem: string;
+	/** When the first of the roots ends; null: there are none. */
+	readonly rootsNotAfterMs: number | null;
 	readonly chainPolicy: ChainPolicy;
 	readonly acceptUntrusted: boolean;
 	readonly matchers: readonly SanMatcher[];
@@ -129,10 +131,11 @@ export function compileValidation(
 	field: string,
 ): ValidationSecret {
 	let rootsPem = '';
+	let rootsNotAfterMs: number | null = null;
 	let crlPem = '';
 	if (config.trustedCa !== undefined) {
 		rootsPem = readDataSource(config.trustedCa, object, `${field}.trusted_ca`);
-		parseCertificates(rootsPem, object, `${field}.trusted_ca`);
+		rootsNotAfterMs = firstEndMs(parseCertificates(rootsPem, object, `${field}.trusted_ca`));
 		// Envoy reads the lists among the certificates as well.
 		if (rootsPem.includes(PEM_CRL_BEGIN)) crlPem = checkedLists(rootsPem, object, `${field}.trusted_ca`);
 	}
@@ -146,6 +149,7 @@ export function compileValidation(
 	return {
 		kind: 'validation',
 		rootsPem,
+		rootsNotAfterMs,
 		chainPolicy: {
 			...(crlPem === '' ? {} : { crlPem }),
 			...(config.onlyVerifyLeafCertCrl ? { crlLeafOnly: true } : {}),
@@ -169,7 +173,8 @@ function intermediatesOf(depth: number | undefined): ChainPolicy {
 /** Null: of an unset field nothing is known. */
 export function rootsValidation(rootsPem: string): ValidationSecret {
 	const pins: PeerPins = { certificates: [], keys: [] };
-	return { kind: 'validation', rootsPem, chainPolicy: {}, acceptUntrusted: false, matchers: [], pins };
+	const rootsNotAfterMs = firstEndMs((rootsPem.match(PEM_CERTIFICATE) ?? []).map((text) => new X509Certificate(text)));
+	return { kind: 'validation', rootsPem, rootsNotAfterMs, chainPolicy: {}, acceptUntrusted: false, matchers: [], pins };
 }
 
 /**
@@ -180,6 +185,7 @@ export function mergeValidation(base: ValidationSecret, secret: ValidationSecret
 	return {
 		kind: 'validation',
 		rootsPem: secret.rootsPem || base.rootsPem,
+		rootsNotAfterMs: secret.rootsPem === '' ? base.rootsNotAfterMs : secret.rootsNotAfterMs,
 		chainPolicy: { ...base.chainPolicy, ...secret.chainPolicy },
 		acceptUntrusted: base.acceptUntrusted || secret.acceptUntrusted,
 		matchers: [...base.matchers, ...secret.matchers],
@@ -188,6 +194,11 @@ export function mergeValidation(base: ValidationSecret, secret: ValidationSecret
 			keys: [...base.pins.keys, ...secret.pins.keys],
 		},
 	};
+}
+
+function firstEndMs(certificates: readonly X509Certificate[]): number | null {
+	if (certificates.length === 0) return null;
+	return certificates.reduce((first, one) => Math.min(first, Date.parse(one.validTo)), Number.POSITIVE_INFINITY);
 }
 
 export function hasPins({ pins }: ValidationSecret): boolean {

@@ -216,6 +216,36 @@ describe('secrets over SDS', () => {
 		expect(ads.subscribers.size).toBe(0);
 	});
 
+	test('the certificates that are there are told with their names and ends, of roots the first to end', async () => {
+		const { ads, secrets } = setUp();
+		const soon = await TestAuthority.create('soon', undefined, { notAfterMs: 2_000_000_000_000 });
+		const late = await TestAuthority.create('late', undefined, { notAfterMs: 2_100_000_000_000 });
+		const leaf = await late.issue({ notAfterMs: 1_900_000_000_000 });
+		const json = (own: object) => ({
+			common_tls_context: {
+				...own,
+				combined_validation_context: {
+					default_validation_context: { trusted_ca: inline(authority.certificatePem) },
+					validation_context_sds_secret_config: sds('roots'),
+				},
+			},
+		});
+		const named = compileUpstreamTls(
+			upstream(json({ tls_certificate_sds_secret_configs: [sds('cert')] })),
+			secrets,
+			'c',
+			'tls',
+		);
+		const own = compileUpstreamTls(upstream(json({ tls_certificates: [certificateJson(leaf)] })), secrets, 'c', 'tls');
+		expect(named.certificates()).toEqual([]);
+		ads.give(secret({ name: 'cert', tls_certificate: certificateJson(leaf) }));
+		const roots = inline(late.certificatePem + soon.certificatePem);
+		ads.give(secret({ name: 'roots', validation_context: { trusted_ca: roots } }));
+		const ofRoots = { name: 'roots', notAfterMs: 2_000_000_000_000 };
+		expect(named.certificates()).toEqual([{ name: 'cert', notAfterMs: 1_900_000_000_000 }, ofRoots]);
+		expect(own.certificates()).toEqual([{ name: 'unnamed_cert_e3b0c442', notAfterMs: 1_900_000_000_000 }, ofRoots]);
+	});
+
 	test('only the leaf is looked for in the lists of a secret when the default context says so', async () => {
 		const { ads, secrets } = setUp();
 		const json = {

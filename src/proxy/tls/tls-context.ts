@@ -15,6 +15,12 @@ import type { ClientTlsOptions, ServerTlsOptions, TlsParameters, TlsVerification
 import { ConfigError } from '../../std/errors.ts';
 import { durationMs } from '../duration-ms.ts';
 import { unsupportedFields } from '../field-check.ts';
+import {
+	type CertificateHolder,
+	type HeldCertificate,
+	UNNAMED_CERTIFICATE,
+	UNNAMED_ROOTS,
+} from './certificate-expiry.ts';
 import { CertificateSelector } from './certificate-selector.ts';
 import { verifyPins } from './peer-pins.ts';
 import { type CertificateSecret, hasPins, mergeValidation, type ValidationSecret } from './secret.ts';
@@ -28,7 +34,7 @@ export interface TlsMaterial {
 	readonly rootsPem: string;
 }
 
-export interface CompiledTls<T extends ServerTlsOptions | ClientTlsOptions> {
+export interface CompiledTls<T extends ServerTlsOptions | ClientTlsOptions> extends CertificateHolder {
 	/** The same object until a secret changes; null while one is missing. */
 	current(): T | null;
 	/** Called when `current()` has changed. Returns an unsubscriber. */
@@ -197,6 +203,10 @@ class Context<T extends ServerTlsOptions | ClientTlsOptions> implements Compiled
 		};
 	}
 
+	certificates(): readonly HeldCertificate[] {
+		return this.common.held();
+	}
+
 	close(): void {
 		this.listeners.clear();
 		this.common.release();
@@ -220,6 +230,8 @@ class CommonContext {
 	readonly parameters: TlsParameters;
 	onChange: () => void = () => {};
 	private readonly certificateRefs: SecretRef<CertificateSecret>[] = [];
+	/** They stand in the context itself. */
+	private ownCertificates = false;
 	private readonly ownValidation: SecretRef<ValidationSecret> | null = null;
 	private readonly validationRef: SecretRef<ValidationSecret> | null = null;
 	private readonly unsubscribers: (() => void)[] = [];
@@ -256,6 +268,7 @@ class CommonContext {
 			const expected = 'no tls_certificates beside it: those would count alone';
 			throw new ConfigError({ object, field: `${field}.tls_certificate_sds_secret_configs`, expected });
 		}
+		this.ownCertificates = tlsCertificates.length > 0;
 		tlsCertificates.forEach((certificate, i) => {
 			this.certificateRefs.push(secrets.ownCertificate(certificate, object, `${field}.tls_certificates[${i}]`));
 		});
@@ -283,6 +296,20 @@ class CommonContext {
 			found.push(secret);
 		}
 		return found;
+	}
+
+	/** What is there, for those who watch when it ends. */
+	held(): readonly HeldCertificate[] {
+		const held: HeldCertificate[] = [];
+		for (const ref of this.certificateRefs) {
+			const secret = ref.current();
+			const name = this.ownCertificates ? UNNAMED_CERTIFICATE : ref.name;
+			if (secret !== null) held.push({ name, notAfterMs: secret.notAfterMs });
+		}
+		const validation = this.validation();
+		if (validation === null || validation === 'missing' || validation.rootsNotAfterMs === null) return held;
+		held.push({ name: this.validationRef?.name ?? UNNAMED_ROOTS, notAfterMs: validation.rootsNotAfterMs });
+		return held;
 	}
 
 	/** Null: none is configured. */
