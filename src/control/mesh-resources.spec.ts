@@ -284,6 +284,14 @@ describe('the view of a sidecar', () => {
 		}
 	});
 
+	test('a sidecar that may not listen on low ports has no listener for a service at one, and refuses nothing', async () => {
+		const mesh = await TestMesh.start(yaml);
+		const names = (weft: Partial<WeftNodeMetadata>) => mesh.open(sidecarNode({ weft })).names(LISTENER_TYPE);
+		expect(names({ capture: 'loopback', outboundPortMin: 9081 })).not.toContain(REVIEWS);
+		expect(names({ capture: 'loopback', outboundPortMin: 9080 })).toContain(REVIEWS);
+		expect(names({ capture: 'transparent', outboundPortMin: 9081 })).toContain(REVIEWS);
+	});
+
 	test('sidecars that are captured alike share their listeners', async () => {
 		const mesh = await TestMesh.start(yaml);
 		const listener = (weft: Partial<WeftNodeMetadata>, name = 'client', agent = 'weft') =>

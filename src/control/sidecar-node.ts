@@ -36,6 +36,7 @@ const weftSchema = z.object({
 	programAddress: loopback.optional(),
 	networkNamespace: path.optional(),
 	outboundBase: ipv4.optional(),
+	outboundPortMin: portSchema.optional(),
 	capturePort: portSchema.optional(),
 	httpProxyPort: portSchema.optional(),
 	outbound: z.enum(['allow-any', 'registry-only']).optional(),

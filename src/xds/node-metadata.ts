@@ -50,6 +50,8 @@ export interface WeftNodeMetadata {
 	readonly networkNamespace?: string;
 	/** For `loopback`: service n (the low bits of its address) is listened for at this base + n. An IPv4 address. */
 	readonly outboundBase?: string;
+	/** For `loopback`: the lowest port that it may listen on; ports of services below have no listener. Default 1. */
+	readonly outboundPortMin?: number;
 	/** For `transparent`: the port to which outbound connections are redirected. Default 15001. */
 	readonly capturePort?: number;
 	/** For `explicit`: the HTTP proxy's port; a service's local port is made from its address by the control plane. */

@@ -6,6 +6,7 @@ import type { CaptureMode } from '../../xds/node-metadata.ts';
 import { ExitError } from '../exit-error.ts';
 import { type CaptureScript, type Tools, UNDOING_CAPABILITIES } from './capture-script.ts';
 import { CaptureError, HeldProgram } from './held-program.ts';
+import { CAP_NET_ADMIN, CAP_SYS_ADMIN, hasCapability } from './privileges.ts';
 import { findTool } from './tools.ts';
 
 export interface CaptureOptions {
@@ -39,9 +40,6 @@ export interface Capture {
 	readonly networkNamespace: string | null;
 	release(): void;
 }
-
-const CAP_NET_ADMIN = 12;
-const CAP_SYS_ADMIN = 21;
 
 /** @throws ExitError 1 when the one that was wanted cannot be had */
 export async function prepareCapture(options: CaptureOptions): Promise<Capture> {
@@ -144,16 +142,4 @@ function required(name: string): string {
 /** The kernel's highest; setpriv refuses those beyond. */
 function lastCapability(): number {
 	return Number(readFileSync('/proc/sys/kernel/cap_last_cap', 'utf8'));
-}
-
-/** Of the effective set (capabilities(7)). */
-function hasCapability(bit: number): boolean {
-	let status: string;
-	try {
-		status = readFileSync('/proc/self/status', 'utf8');
-	} catch {
-		return false;
-	}
-	const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1];
-	return mask !== undefined && ((BigInt(`0x${mask}`) >> BigInt(bit)) & 1n) === 1n;
 }

@@ -26,9 +26,10 @@ import { DnsRelay } from './dns/dns-relay.ts';
 import { MeshZone } from './dns/mesh-zone.ts';
 import { MachineResolvers, machineResolvConf, programResolvConf } from './dns/resolv-conf.ts';
 import { HostsFile, type NamedService } from './host-names.ts';
+import { lowestPort } from './privileges.ts';
 import { checkPublishable } from './published-door.ts';
 import type { RunOptions } from './run-options.ts';
-import { ServiceWatch } from './service-watch.ts';
+import { type KnownService, ServiceWatch } from './service-watch.ts';
 import { ROOTS_FILE, sidecarBootstrap } from './sidecar-bootstrap.ts';
 import { SidecarDirectory } from './sidecar-directory.ts';
 import { SidecarProcess } from './sidecar-process.ts';
@@ -52,6 +53,7 @@ const LOG_TAIL_LINES = 5;
 
 /** Resolves with the exit code. @throws ExitError when the program was never started */
 export async function runProgram(options: RunOptions, surroundings: RunSurroundings): Promise<number> {
+	checkPorts(options);
 	const client = new ControlPlaneClient(options.paths.joinSocket, options.paths.apiSocket);
 	const answer = await client.join(joinRequest(options, null));
 	const directory = SidecarDirectory.create(options.paths.sidecars, answer.instance);
@@ -62,6 +64,14 @@ export async function runProgram(options: RunOptions, surroundings: RunSurroundi
 	}
 }
 
+/** The sidecar listens on the program's ports for the mesh. @throws ExitError 2 when it may not */
+function checkPorts({ ports }: RunOptions): void {
+	const portMin = lowestPort();
+	const low = ports.find(({ port }) => port < portMin);
+	if (low === undefined) return;
+	throw new ExitError(2, `port ${low.port}: listening below ${portMin} takes root; choose a higher port`);
+}
+
 /** By which the program finds services. */
 interface ProgramNames {
 	set(services: readonly NamedService[]): void;
@@ -70,6 +80,9 @@ interface ProgramNames {
 
 class Run {
 	private stopping = false;
+	private readonly portMin = lowestPort();
+	/** Services of which it was said that they cannot be reached. */
+	private readonly saidOutOfReach = new Set<string>();
 
 	constructor(
 		private readonly options: RunOptions,
@@ -208,6 +221,7 @@ class Run {
 				programAddress: options.programAddress ?? undefined,
 				networkNamespace: capture.networkNamespace ?? undefined,
 				outboundBase: capture.mode === 'loopback' ? answer.address : undefined,
+				outboundPortMin: capture.mode === 'loopback' ? this.portMin : undefined,
 				capturePort: capture.mode === 'transparent' ? this.freePort(CAPTURE_PORT_DEFAULT) : undefined,
 				outbound: options.outbound,
 				httpProxyPort: capture.mode === 'explicit' ? HTTP_PROXY_PORT : undefined,
@@ -266,15 +280,33 @@ class Run {
 		if (capture.mode === 'explicit') return null;
 		const { clock, random } = this.surroundings;
 		return new ServiceWatch(this.client, clock, random, (services) => {
+			this.sayOutOfReach(services, capture.mode);
 			names.set(services.flatMap((service) => this.named(service, capture.mode) ?? []));
 		});
 	}
 
 	private namedServices(answer: JoinAnswer, mode: CaptureMode): NamedService[] {
-		return answer.services.flatMap(({ host, address }) => {
+		const services = answer.services.map(({ host, address, ports }) => {
 			const [name, namespace] = host.split('.');
-			return this.named({ name: name!, namespace: namespace ?? 'default', address }, mode) ?? [];
+			return { name: name!, namespace: namespace ?? 'default', address, ports };
 		});
+		this.sayOutOfReach(services, mode);
+		return services.flatMap((service) => this.named(service, mode) ?? []);
+	}
+
+	/** Connections to them are refused, which would not explain itself. */
+	private sayOutOfReach(services: readonly KnownService[], mode: CaptureMode): void {
+		if (mode !== 'loopback') return;
+		for (const { name, namespace, ports } of services) {
+			const low = ports.filter((port) => port < this.portMin);
+			const key = `${namespace}/${name}`;
+			if (low.length === 0 || this.saidOutOfReach.has(key)) continue;
+			this.saidOutOfReach.add(key);
+			const which = `port ${low.join(', ')} of service ${name}`;
+			this.surroundings.say(
+				`${which} cannot be reached by this program: listening below ${this.portMin} takes root (or use --capture explicit)`,
+			);
+		}
 	}
 
 	/** Null: this program has no address for it. */

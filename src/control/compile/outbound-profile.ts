@@ -17,6 +17,8 @@ export interface OutboundProfile {
 	readonly capture: CaptureMode;
 	/** An instance's own address, where listeners are on one; empty in `transparent` capture and without one. */
 	readonly address: string;
+	/** In `loopback` capture: the lowest port that it may listen on, which without privileges is not 1. */
+	readonly portMin: number;
 }
 
 export interface ListenAddress {
@@ -31,31 +33,38 @@ export function outboundProfile({ dialect, weft }: SidecarNode): OutboundProfile
 	if (weft === null) return null;
 	switch (weft.capture) {
 		case 'transparent':
-			return { dialect, capture: 'transparent', address: '' };
+			return { dialect, capture: 'transparent', address: '', portMin: 1 };
 		case 'loopback':
-			return { dialect, capture: 'loopback', address: weft.outboundBase ?? '' };
+			return {
+				dialect,
+				capture: 'loopback',
+				address: weft.outboundBase ?? '',
+				portMin: weft.outboundPortMin ?? 1,
+			};
 		case 'explicit':
-			return { dialect, capture: 'explicit', address: weft.address };
+			return { dialect, capture: 'explicit', address: weft.address, portMin: 1 };
 	}
 }
 
 /** Equal for equal profiles only. */
-export function profileKey({ dialect, capture, address }: OutboundProfile): string {
-	return `${dialect} ${capture} ${address}`;
+export function profileKey({ dialect, capture, address, portMin }: OutboundProfile): string {
+	return `${dialect} ${capture} ${address} ${portMin}`;
 }
 
 /** Null: there is none for this service. */
 export function outboundAddress(
 	service: MeshService,
 	port: ServicePort,
-	{ capture, address }: OutboundProfile,
+	{ capture, address, portMin }: OutboundProfile,
 ): ListenAddress | null {
 	if (service.address === '') return null;
 	if (capture === 'transparent') return { host: service.address, port: port.port, bound: false };
 	const index = serviceIndex(service.address);
 	if (index === null || address === '') return null;
 	if (capture === 'loopback') {
-		return index >= LOOPBACK_BLOCK ? null : { host: addToAddress(address, index), port: port.port, bound: true };
+		return index >= LOOPBACK_BLOCK || port.port < portMin
+			? null
+			: { host: addToAddress(address, index), port: port.port, bound: true };
 	}
 	const local = explicitLocalPort(service.address, service.ports.indexOf(port));
 	return local === null ? null : { host: address, port: local, bound: true };
