@@ -66,6 +66,30 @@ test('a certificate for clients only is no server', async () => {
 	expect(verdict([unrestricted.der]).kind).toBe('valid');
 });
 
+test('a leaf that was valid once is judged anew, but for its signature', async () => {
+	const leaf = await root.issue({ extendedKeyUsage: [EKU_CLIENT] });
+	const roots = `${root.certificatePem}\n`;
+	const policy = { crlPem: await root.revoke([leaf]) };
+	expect(verdict([leaf.der], roots, now, 'client')).toEqual({ kind: 'valid' });
+	expect(verdict([leaf.der.slice()], roots, now, 'client')).toEqual({ kind: 'valid' });
+	expect(verdict([leaf.der], roots, now, 'server').kind).toBe('refused');
+	expect(verdict([leaf.der], roots, now + 2 * 86_400_000, 'client').kind).toBe('refused');
+	expect(verifyChain([leaf.der], roots, now, 'client', policy).kind).toBe('refused');
+	expect(verdict([leaf.der], otherRoot.certificatePem, now, 'client').kind).toBe('unknown_issuer');
+	for (let at = 0; at < leaf.der.length; at++) {
+		const changed = leaf.der.slice();
+		changed[at]! ^= 1;
+		expect(verdict([changed], roots, now, 'client').kind).not.toBe('valid');
+	}
+});
+
+test('more leaves than are remembered of a root are valid all the same, and again', async () => {
+	const leaves = await Promise.all(Array.from({ length: 300 }, () => root.issue()));
+	for (let round = 0; round < 2; round++) {
+		for (const { der } of leaves) expect(verdict([der])).toEqual({ kind: 'valid' });
+	}
+});
+
 test('a critical extension that nobody here knows refuses the certificate', async () => {
 	const leaf = await root.issue({ extensions: [testExtension('1.2.3.4', true, new Uint8Array([5, 0]))] });
 	expect(verdict([leaf.der])).toMatchObject({ kind: 'refused', reason: expect.stringContaining('1.2.3.4') });

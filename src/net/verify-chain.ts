@@ -22,7 +22,12 @@ export type PeerRole = 'server' | 'client';
 export interface Issuer {
 	readonly certificate: Certificate;
 	readonly x509: X509Certificate;
+	/** Bytes of certificates whose signature by this one was verified; of a root alone, since it stays. */
+	readonly signed?: Set<string>;
 }
+
+/** Certificates of peers that are remembered for each root; a peer that is forgotten costs a verification. */
+const SIGNED_MAX = 256;
 
 const rootSets = new Map<string, readonly Issuer[]>();
 
@@ -136,10 +141,17 @@ function isIssuer(issuer: Issuer, subject: Issuer, depth: number, atMs: number |
 
 /** By name and signature; whether it may is another question. */
 export function hasSigned(issuer: Issuer, subject: Issuer): boolean {
-	return (
-		equalBytes(issuer.certificate.subjectDer, subject.certificate.issuerDer) &&
-		subject.x509.verify(issuer.x509.publicKey)
-	);
+	if (!equalBytes(issuer.certificate.subjectDer, subject.certificate.issuerDer)) return false;
+	const { signed } = issuer;
+	if (signed === undefined) return subject.x509.verify(issuer.x509.publicKey);
+	// What once was signed by a key stays so. Dates, uses and revocation are looked at each time.
+	const { der } = subject.certificate;
+	const bytes = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString('latin1');
+	if (signed.has(bytes)) return true;
+	if (!subject.x509.verify(issuer.x509.publicKey)) return false;
+	if (signed.size === SIGNED_MAX) signed.delete(signed.values().next().value!);
+	signed.add(bytes);
+	return true;
 }
 
 /** `atMs` null: dates do not count. */
@@ -170,7 +182,7 @@ export function parseRoots(pem: string): readonly Issuer[] {
 	const roots: Issuer[] = [];
 	for (const match of pem.matchAll(/-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----/g)) {
 		if (roots.length === ROOTS_MAX) throw new DerError('too many roots');
-		roots.push(readIssuer(Buffer.from(match[1]!, 'base64')));
+		roots.push({ ...readIssuer(Buffer.from(match[1]!, 'base64')), signed: new Set() });
 	}
 	if (rootSets.size === ROOT_SETS_MAX) rootSets.delete(rootSets.keys().next().value!);
 	rootSets.set(pem, roots);
