@@ -53,6 +53,15 @@ test('is found by its names', () => {
 	}
 });
 
+test.each([[{ service: 'shop\\Q' }], [{ service: '(?P<a>x)', method: '(?P<a>y)' }], [{ method: '\\Qy' }]])(
+	'patterns that are none as one are refused, not given to proxies: %p',
+	(method) => {
+		expect(match({ method: { type: 'RegularExpression', ...method } })).toEqual([
+			expect.stringMatching(/matches\[0\]\.method: found .* expected a regular expression in RE2 syntax/),
+		]);
+	},
+);
+
 describe('a match', () => {
 	test.each([
 		[{ method: { service: 'Prices', method: 'Get' } }],

@@ -108,6 +108,7 @@ function validateMatch({ method, headers }: GrpcRouteMatch, path: FieldPath, err
 	validateValueMatches(headers ?? [], [...path, 'headers'], errors, (header) => header.toLowerCase());
 	if (method === undefined) return;
 	const place = [...path, 'method'];
+	let isGood = true;
 	if (method.service === undefined && method.method === undefined) {
 		errors.add(place, 'a service, a method, or both', 'leave it out to match every method');
 	}
@@ -117,10 +118,19 @@ function validateMatch({ method, headers }: GrpcRouteMatch, path: FieldPath, err
 	] as const) {
 		const value = method[field];
 		if (value === undefined) continue;
-		if (method.type === 'RegularExpression') validatePattern(value, [...place, field], errors);
-		else if (!pattern.test(value)) {
+		if (method.type === 'RegularExpression') {
+			isGood = validatePattern(value, [...place, field], errors) && isGood;
+		} else if (!pattern.test(value)) {
 			const example = field === 'service' ? 'the full name of a service, like shop.v1.Prices' : 'the name of a method';
 			errors.add([...place, field], example);
 		}
 	}
+	// Each may be a pattern where they are none as one: an open \Q, two groups of one name.
+	if (method.type === 'RegularExpression' && isGood) validatePattern(callPattern(method), place, errors);
+}
+
+/** What the path of a call must be, of which service and method are patterns; any, where one is not given. */
+export function callPattern({ service = '', method = '' }: { service?: string; method?: string }): string {
+	const part = (pattern: string) => (pattern === '' ? '[^/]+' : `(?:${pattern})`);
+	return `/${part(service)}/${part(method)}`;
 }

@@ -144,12 +144,14 @@ function validatePath(value: string, path: FieldPath, errors: FieldErrors): void
 		errors.add(path, "a path of A-Z a-z 0-9 / - . _ ~ ! $ & ' ( ) * + , ; = : @ and %XX");
 }
 
-export function validatePattern(pattern: string, path: FieldPath, errors: FieldErrors): void {
+export function validatePattern(pattern: string, path: FieldPath, errors: FieldErrors): boolean {
 	try {
 		RE2JS.compile(pattern);
+		return true;
 	} catch (error) {
 		const reason = error instanceof Error ? error.message : String(error);
 		errors.add(path, `a regular expression in RE2 syntax (${reason})`);
+		return false;
 	}
 }
 

@@ -2,7 +2,7 @@
 // method M of service S is a request for the path `/S/M` (gRPC over HTTP/2). What was asked for is kept beside
 // the path, for the order of matches and for people.
 
-import type { GrpcRouteMatch, GrpcRouteSpec } from '../config/grpc-route.ts';
+import { callPattern, type GrpcRouteMatch, type GrpcRouteSpec } from '../config/grpc-route.ts';
 import type { GrpcMethod, HttpRouteMatch, HttpRouteSpec } from '../config/http-route.ts';
 
 export function inHttpTerms(spec: GrpcRouteSpec): HttpRouteSpec {
@@ -17,9 +17,12 @@ export function inHttpTerms(spec: GrpcRouteSpec): HttpRouteSpec {
 }
 
 function matchInHttpTerms({ method: asked, headers }: GrpcRouteMatch): HttpRouteMatch {
+	const type = asked?.type ?? 'Exact';
+	const service = asked?.service ?? '';
 	const grpc: GrpcMethod = {
-		type: asked?.type ?? 'Exact',
-		service: asked?.service ?? '',
+		type,
+		// A name that begins with a dot is a full name too; on the wire it has none, and the longest name comes first.
+		service: type === 'Exact' ? service.replace(/^\./, '') : service,
 		method: asked?.method ?? '',
 	};
 	return { path: pathOf(grpc), headers, grpc };
@@ -27,13 +30,8 @@ function matchInHttpTerms({ method: asked, headers }: GrpcRouteMatch): HttpRoute
 
 function pathOf({ type, service, method }: GrpcMethod): HttpRouteMatch['path'] {
 	if (service === '' && method === '') return { type: 'PathPrefix', value: '/' };
-	if (type === 'RegularExpression') {
-		const part = (pattern: string) => (pattern === '' ? '[^/]+' : `(?:${pattern})`);
-		return { type: 'RegularExpression', value: `/${part(service)}/${part(method)}` };
-	}
-	// A name that begins with a dot is a full name too; on the wire it has none.
-	const name = service.replace(/^\./, '');
-	if (method === '') return { type: 'PathPrefix', value: `/${name}` };
+	if (type === 'RegularExpression') return { type: 'RegularExpression', value: callPattern({ service, method }) };
+	if (method === '') return { type: 'PathPrefix', value: `/${service}` };
 	if (service === '') return { type: 'RegularExpression', value: `/[^/]+/${method}` };
-	return { type: 'Exact', value: `/${name}/${method}` };
+	return { type: 'Exact', value: `/${service}/${method}` };
 }

@@ -3,7 +3,10 @@
 import { describe, expect, test } from 'bun:test';
 import { GRPC_ROUTE } from '../config/grpc-route.ts';
 import { HTTP_ROUTE } from '../config/http-route.ts';
-import type { Route } from '../generated/envoy/config/route/v3/route_components_pb.ts';
+import {
+	RouteAction_ClusterNotFoundResponseCode as NotFoundCode,
+	type Route,
+} from '../generated/envoy/config/route/v3/route_components_pb.ts';
 import { routeSummary } from './mesh-view-routes.ts';
 import { RouteStatusWriter } from './route-status.ts';
 import { sidecarNode, TestMesh } from './testing-mesh.ts';
@@ -77,6 +80,38 @@ test('weights, header changes and metadata are those of an HTTPRoute', async () 
 	const action = route!.action.case === 'route' ? route!.action.value.clusterSpecifier : null;
 	if (action?.case !== 'weightedClusters') throw new Error('no weights');
 	expect(action.value.clusters.map(({ weight }) => weight)).toEqual([9, 1]);
+});
+
+test('the longest name of a service comes first, and a dot before it is none of its letters', async () => {
+	const mesh = await TestMesh.start(
+		SERVICES +
+			grpcRoute(`
+    - { matches: [{ method: { service: .shop.Prices } }], backendRefs: [${BACKEND}] }
+    - { matches: [{ method: { service: shop.Prices, method: Get } }], backendRefs: [${BACKEND}] }`),
+	);
+	const routes = mesh.open(sidecarNode()).routeList(PRICES);
+	expect(routes.map(matchOf)).toEqual([
+		['path', '/shop.Prices/Get'],
+		['pathSeparatedPrefix', '/shop.Prices'],
+	]);
+});
+
+test('a call for a backend that is not there is UNAVAILABLE, all of them or their share', async () => {
+	const mesh = await TestMesh.start(
+		SERVICES +
+			grpcRoute(`
+    - { matches: [{ method: { service: a.A } }], backendRefs: [{ name: none, port: 50051 }] }
+    - { matches: [{ method: { service: b.B } }], backendRefs: [{ name: none, port: 50051 }, ${BACKEND}] }
+    - { matches: [{ method: { service: c.C } }] }`),
+	);
+	const routes = mesh.open(sidecarNode()).routeList(PRICES);
+	expect(
+		routes.map(({ action }) =>
+			action.case === 'directResponse'
+				? action.value.status
+				: action.case === 'route' && action.value.clusterNotFoundResponseCode,
+		),
+	).toEqual([503, NotFoundCode.SERVICE_UNAVAILABLE, 503]);
 });
 
 describe('beside an HTTPRoute of the same port', () => {

@@ -139,6 +139,10 @@ const SCRIPTS: Readonly<Record<string, Script>> = {
 	'windows that shrink': answering((id) => concat(settings([Setting.initialWindowSize, 0]), WHOLE(id)), {
 		greeting: concat(settings([Setting.initialWindowSize, 1]), ACK),
 	}),
+	// Advice (RFC 9113 §6.5.2), which neither proxy heeds: a request that is too large is the host's to refuse.
+	'a limit on header lists that no request keeps': answering(WHOLE, {
+		greeting: concat(settings([Setting.maxHeaderListSize, 1]), ACK),
+	}),
 	'a table that shrinks': answering((id) => concat(settings([Setting.headerTableSize, 0]), WHOLE(id))),
 };
 
@@ -187,6 +191,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
 	'cut after 4 frames': LOST,
 	'no streams allowed, and then one': GOOD,
 	'windows that shrink': GOOD,
+	'a limit on header lists that no request keeps': GOOD,
 	'a table that shrinks': GOOD,
 };
 

@@ -127,7 +127,7 @@ function compileRoute(ordered: OrderedMatch, servicePort: number, context: Route
 	const { route, rule, match, name } = ordered;
 	const base = { name, match: compileMatch(match), ...headerChanges(rule.filters) };
 	const fault = resolveFault(context, route, rule);
-	if (fault === null) return unanswerable(base);
+	if (fault === null) return unanswerable(base, match);
 	const typedPerFilterConfig: Record<string, Any> =
 		fault === undefined ? {} : { [FAULT_FILTER]: compileFault(fault.spec) };
 	const redirect = redirectOf(rule.filters);
@@ -137,14 +137,15 @@ function compileRoute(ordered: OrderedMatch, servicePort: number, context: Route
 	}
 	const backends = (rule.backendRefs ?? []).map((ref) => resolveBackend(context, route, ref));
 	const weighted = backends.filter((backend) => backend.ref.weight > 0);
-	if (weighted.every((backend) => backend.unresolved !== null)) return unanswerable(base);
+	if (weighted.every((backend) => backend.unresolved !== null)) return unanswerable(base, match);
 	const value = forward(ordered, weighted, dialect);
 	return create(RouteSchema, { ...base, typedPerFilterConfig, action: { case: 'route', value } });
 }
 
-/** Nothing to send it to: Gateway API wants 500. */
-function unanswerable(base: { readonly name: string; readonly match: RouteMatch }): Route {
-	return create(RouteSchema, { ...base, action: { case: 'directResponse', value: { status: 500 } } });
+/** Nothing to send it to: Gateway API wants 500, and for calls UNAVAILABLE, which 503 is to gRPC. */
+function unanswerable(base: { readonly name: string; readonly match: RouteMatch }, { grpc }: HttpRouteMatch): Route {
+	const status = grpc === undefined ? 500 : 503;
+	return create(RouteSchema, { ...base, action: { case: 'directResponse', value: { status } } });
 }
 
 function forward({ rule, match }: OrderedMatch, backends: readonly ResolvedBackend[], dialect: Dialect): RouteAction {
@@ -172,7 +173,8 @@ function forward({ rule, match }: OrderedMatch, backends: readonly ResolvedBacke
 	}
 	// The share of a backend that does not exist goes to a cluster that does not exist.
 	if (backends.some((backend) => backend.unresolved !== null)) {
-		action.clusterNotFoundResponseCode = NotFoundCode.INTERNAL_SERVER_ERROR;
+		action.clusterNotFoundResponseCode =
+			match.grpc === undefined ? NotFoundCode.INTERNAL_SERVER_ERROR : NotFoundCode.SERVICE_UNAVAILABLE;
 	}
 	const rewrite = rewriteOf(rule.filters);
 	if (rewrite?.hostname !== undefined) {
