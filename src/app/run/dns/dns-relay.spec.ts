@@ -5,13 +5,15 @@ import { connect } from 'node:net';
 import { type DecodedPacket, decode, encode, type Packet } from 'dns-packet';
 import { BunNetwork } from '../../../net/bun-network.ts';
 import { bindDatagrams, connectDatagrams } from '../../../net/datagrams.ts';
-import type { IpAddress } from '../../../net/network.ts';
+import type { Connection, ConnectionHandler, IpAddress, ListenOptions, Network } from '../../../net/network.ts';
+import { SimulatedNetwork } from '../../../net/simulated-network.ts';
 import { DnsRelay, takingOnePort } from './dns-relay.ts';
 import { MeshZone } from './mesh-zone.ts';
 import { FrameReader, frame } from './tcp-frames.ts';
 
 const network = new BunNetwork();
 const closers: (() => void)[] = [];
+const IDLE: ConnectionHandler = { onConnect() {}, onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
 const ANY_PORT: IpAddress = { kind: 'ip', host: '127.0.0.1', port: 0 };
 
 afterEach(() => {
@@ -202,6 +204,41 @@ describe('other names', () => {
 		]);
 		expect(server.asked.map(({ transport }) => transport)).toEqual(['tcp']);
 	});
+});
+
+test('a client that reads no answer is not read from for ever', async () => {
+	const wire = new SimulatedNetwork();
+	let accepted: Connection | null = null;
+	const watched: Network = Object.assign(Object.create(wire), {
+		clock: wire.clock,
+		listen: (options: ListenOptions, accept: (connection: Connection) => void) =>
+			wire.listen(options, (connection) => {
+				accepted = connection;
+				accept(connection);
+			}),
+	});
+	const zone = new MeshZone('shop');
+	zone.set([]);
+	const relay = await DnsRelay.start({ network: watched, address: ANY_PORT, zone, servers: null });
+	closers.push(() => relay.stop());
+	const client = wire.connect({ address: { ...ANY_PORT, port: relay.port } }, IDLE);
+	client.pause();
+	// So few at once that no more are under way than may be.
+	const few = new Array(10).fill(frame(query(`${`${'x'.repeat(60)}.`.repeat(3)}cluster.local`)));
+	let most = 0;
+	let sent = 0;
+	for (let round = 0; round < 1000; round++) {
+		if (client.bufferedBytes === 0) {
+			for (const one of few) client.write(one);
+			sent++;
+		}
+		wire.clock.advance(5);
+		for (let i = 0; i < 20; i++) await Promise.resolve();
+		most = Math.max(most, (accepted as Connection | null)?.bufferedBytes ?? 0);
+	}
+	expect(sent).toBeLessThan(1000);
+	expect(most).toBeGreaterThan(0);
+	expect(most).toBeLessThan(512 * 1024);
 });
 
 test('what is no query is answered as such, or not at all', async () => {

@@ -118,6 +118,7 @@ class TcpClient implements ConnectionHandler {
 	private readonly idle: Timer;
 	private underWay = 0;
 	private ended = false;
+	private takesAnswers = true;
 	private readonly frames = new FrameReader((message) => void this.answer(message));
 
 	constructor(
@@ -142,7 +143,8 @@ class TcpClient implements ConnectionHandler {
 	}
 
 	onDrain(): void {
-		this.connection.resume();
+		this.takesAnswers = true;
+		this.readOrRest();
 	}
 
 	onEnd(): void {
@@ -155,13 +157,19 @@ class TcpClient implements ConnectionHandler {
 		this.onGone();
 	}
 
+	/** A client that does not read its answers is given no more of them. */
+	private readOrRest(): void {
+		if (this.takesAnswers && this.underWay < TCP_QUERIES_MAX) this.connection.resume();
+		else this.connection.pause();
+	}
+
 	private async answer(query: Uint8Array): Promise<void> {
 		this.underWay += 1;
-		if (this.underWay >= TCP_QUERIES_MAX) this.connection.pause();
+		this.readOrRest();
 		const response = await this.relay.respond(query, 'tcp');
 		this.underWay -= 1;
-		const wantsMore = response === null || this.connection.write(frame(response));
-		if (wantsMore && this.underWay < TCP_QUERIES_MAX) this.connection.resume();
+		if (response !== null && !this.connection.write(frame(response))) this.takesAnswers = false;
+		this.readOrRest();
 		if (this.ended && this.underWay === 0) this.connection.end();
 	}
 }
