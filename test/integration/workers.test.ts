@@ -154,6 +154,45 @@ describe('workers', () => {
 	);
 
 	test(
+		'one that dies where listeners were drained serves those that were not',
+		async () => {
+			const [inbound, outbound, admin] = await freePorts(3);
+			const upstream = await SlowUpstream.start();
+			closers.push(() => upstream.stop());
+			const manager = { route_config: routesTo('up') };
+			const weft = start(
+				{
+					admin: adminAt(admin!),
+					static_resources: {
+						listeners: [
+							httpListener(inbound!, manager, { name: 'in', traffic_direction: 'INBOUND' }),
+							httpListener(outbound!, manager, { name: 'out', traffic_direction: 'OUTBOUND' }),
+						],
+						clusters: [staticCluster('up', [upstream.port])],
+					},
+				},
+				'--concurrency',
+				'2',
+			);
+			await weft.says(/ ready$/m);
+			await fetch(`http://127.0.0.1:${admin}/drain_listeners?inboundonly`, { method: 'POST' });
+			for (const worker of workersOf(weft)) process.kill(worker, 'SIGKILL');
+			await eventually(
+				() => stat(admin!, 'server.worker_restarts'),
+				(restarts) => restarts >= 2,
+			);
+			await eventually(
+				() => get(admin!, '/ready'),
+				(state) => state === 'LIVE\n',
+			);
+			for (let i = 0; i < 10; i++) expect(await get(outbound!, `/${i}`)).toBe(`/${i}`);
+			expect(await get(inbound!, '/').catch(() => 'refused')).toBe('refused');
+			expect(await stat(admin!, 'server.worker_restarts')).toBe(2);
+		},
+		TIME_LIMIT_MS,
+	);
+
+	test(
 		'one that is stopped in order is replaced without a lost request',
 		async () => {
 			const { weft, port, admin } = await bed(2);

@@ -63,7 +63,13 @@ export class MainNetwork implements Network {
 	listen(options: ListenOptions): Listener {
 		const group = this.socketsFor(options);
 		this.open.add(group);
-		this.onOpened(group);
+		try {
+			this.onOpened(group);
+		} catch (error) {
+			this.open.delete(group);
+			this.release(group);
+			throw error;
+		}
 		let isClosed = false;
 		return {
 			address: group.bound,
@@ -94,9 +100,9 @@ export class MainNetwork implements Network {
 
 	private socketsFor(options: ListenOptions): HeldGroup {
 		const { address } = options;
-		const parked = this.parked.get(parkedKey(address));
+		const parked = this.parked.get(addressKey(address));
 		if (parked !== undefined) {
-			this.parked.delete(parkedKey(address));
+			this.parked.delete(addressKey(address));
 			return { ...parked, asked: address };
 		}
 		const group = this.handed?.take(address) ?? this.network.makeSockets(options, this.workers);
@@ -104,7 +110,7 @@ export class MainNetwork implements Network {
 	}
 
 	private park(group: HeldGroup): void {
-		const key = parkedKey(group.bound);
+		const key = addressKey(group.bound);
 		const before = this.parked.get(key);
 		if (before !== undefined) this.release(before);
 		this.parked.set(key, group);
@@ -114,13 +120,13 @@ export class MainNetwork implements Network {
 	}
 
 	private release(group: HeldGroup): void {
-		const key = parkedKey(group.bound);
+		const key = addressKey(group.bound);
 		if (this.parked.get(key) === group) this.parked.delete(key);
 		for (const fd of group.fds) closeDescriptor(fd);
 		if (group.bound.kind === 'pipe' && this.ownsFiles) removeSocketFile(group.bound.path, group.inode);
 	}
 }
 
-function parkedKey(address: Address): string {
+export function addressKey(address: Address): string {
 	return `${address.kind === 'ip' ? (address.networkNamespace ?? '') : ''} ${formatAddress(address)}`;
 }

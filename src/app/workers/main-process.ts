@@ -192,6 +192,10 @@ class MainProcess implements WorkersSidecar {
 			logFormat: logSink.format,
 			identity: this.agent?.current() ?? null,
 			updates: this.tap.known(),
+			stopped: this.proxy.listeners
+				.status()
+				.filter(({ address }) => address === null)
+				.map(({ configuredAddress }) => configuredAddress),
 			version,
 		};
 	}

@@ -4,6 +4,7 @@
 // Listening sockets go by a second socket, WORKER_SOCKETS_FD; what refers to them is said after them.
 
 import type { WorkloadIdentity } from '../../net/identity-source.ts';
+import type { Address } from '../../net/network.ts';
 import type { LogLevel } from '../../std/log.ts';
 import type { FamilySnapshot } from '../../telemetry/metric-snapshot.ts';
 import type { DiscoveredResource } from '../../xds/discovery-client.ts';
@@ -37,6 +38,8 @@ export interface WorkerStart {
 	readonly identity: WorkloadIdentity | null;
 	/** What the main process has been told so far. */
 	readonly updates: readonly ForwardedUpdate[];
+	/** Where listeners take no connections any more (drained): no sockets come for these. */
+	readonly stopped: readonly Address[];
 	readonly version: string;
 }
 

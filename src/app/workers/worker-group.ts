@@ -3,10 +3,11 @@
 
 import type { SocketGroup } from '../../net/handed-sockets.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
+import { errorMessage } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
 import type { Counter } from '../../telemetry/registry.ts';
 import type { ToWorker, WorkerReport, WorkerStart } from './messages.ts';
-import { type WorkerListener, WorkerProcess } from './worker-process.ts';
+import { type GroupWorker, type WorkerListener, WorkerProcess } from './worker-process.ts';
 
 const log = new Logger('workers');
 /** One that lived so long did not die of its start. */
@@ -26,11 +27,13 @@ export interface WorkerGroupOptions {
 	readonly sockets: () => readonly SocketGroup[];
 	/** A worker is gone; what it reported last. */
 	readonly onGone: (last: WorkerReport) => void;
+	/** Default: a process. */
+	readonly launch?: (index: number, clock: Clock, listener: WorkerListener) => GroupWorker;
 }
 
 interface Slot {
 	readonly index: number;
-	worker: WorkerProcess | null;
+	worker: GroupWorker | null;
 	startedMs: number;
 	/** Workers in a row that died young. */
 	failures: number;
@@ -43,7 +46,7 @@ export class WorkerGroup implements WorkerListener {
 	private resolveReady: () => void = () => {};
 	private readonly slots: Slot[];
 	/** Replaced already, and ending. */
-	private readonly former = new Set<WorkerProcess>();
+	private readonly former = new Set<GroupWorker>();
 	private stopping = false;
 
 	constructor(private readonly options: WorkerGroupOptions) {
@@ -59,6 +62,7 @@ export class WorkerGroup implements WorkerListener {
 		}));
 	}
 
+	/** @throws what keeps the first ones from being started */
 	start(): void {
 		for (const slot of this.slots) this.spawn(slot);
 	}
@@ -114,49 +118,74 @@ export class WorkerGroup implements WorkerListener {
 
 	// WorkerListener
 
-	onReady(worker: WorkerProcess): void {
+	onReady(worker: GroupWorker): void {
 		log.info('worker ready', { worker: worker.index, pid: worker.pid });
 		if (this.allReady) this.resolveReady();
 	}
 
-	onLeaving(worker: WorkerProcess): void {
+	onLeaving(worker: GroupWorker): void {
 		const slot = this.slots[worker.index]!;
 		if (slot.worker !== worker || this.stopping) return;
 		this.former.add(worker);
-		this.spawn(slot);
+		slot.worker = null;
+		this.replace(slot);
 	}
 
-	onExit(worker: WorkerProcess, how: string): void {
+	onExit(worker: GroupWorker, how: string): void {
 		if (worker.lastReport !== null) this.options.onGone(worker.lastReport);
 		if (this.former.delete(worker)) return;
 		const slot = this.slots[worker.index]!;
+		if (slot.worker !== worker) return;
 		slot.worker = null;
 		if (this.stopping) return;
 		this.options.restarts.inc();
 		const livedMs = this.options.clock.nowMs() - slot.startedMs;
-		slot.failures = livedMs >= GOOD_LIFE_MS ? 1 : slot.failures + 1;
-		const waitMs = slot.failures === 1 ? 0 : Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (slot.failures - 2));
+		if (livedMs >= GOOD_LIFE_MS) slot.failures = 0;
+		const inMs = this.replaceLater(slot);
 		log.error('a worker ended, another takes its place', {
 			worker: worker.index,
 			pid: worker.pid,
 			ended: how,
 			livedMs: Math.round(livedMs),
-			inMs: waitMs,
+			inMs,
 		});
-		slot.timer = this.options.clock.after(waitMs, () => this.spawn(slot));
 	}
 
-	private has(worker: WorkerProcess): boolean {
+	/** Returns in how long. */
+	private replaceLater(slot: Slot): number {
+		slot.failures += 1;
+		const waitMs = slot.failures === 1 ? 0 : Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** (slot.failures - 2));
+		slot.timer = this.options.clock.after(waitMs, () => this.replace(slot));
+		return waitMs;
+	}
+
+	/** The machine may be short of processes or descriptors for a moment. */
+	private replace(slot: Slot): void {
+		try {
+			this.spawn(slot);
+		} catch (error) {
+			const inMs = this.replaceLater(slot);
+			log.error('a worker cannot be started', { worker: slot.index, reason: errorMessage(error), inMs });
+		}
+	}
+
+	private has(worker: GroupWorker): boolean {
 		return this.former.has(worker) || this.slots[worker.index]!.worker === worker;
 	}
 
 	private spawn(slot: Slot): void {
 		slot.timer = null;
 		slot.startedMs = this.options.clock.nowMs();
-		const worker = new WorkerProcess(slot.index, this.options.clock, this);
+		const { launch, clock } = this.options;
+		const worker = launch?.(slot.index, clock, this) ?? new WorkerProcess(slot.index, clock, this);
+		try {
+			for (const group of this.options.sockets()) worker.sendSockets(this.partOf(group, slot.index));
+			worker.send(this.options.start(slot.index));
+		} catch (error) {
+			worker.kill();
+			throw error;
+		}
 		slot.worker = worker;
-		for (const group of this.options.sockets()) worker.sendSockets(this.partOf(group, slot.index));
-		worker.send(this.options.start(slot.index));
 	}
 
 	private partOf(group: SocketGroup, index: number): SocketGroup {

@@ -18,12 +18,15 @@ const SOCKETS_RETRY_MS = 5;
 /** So long an answer of a worker is waited for. */
 const ANSWER_TIMEOUT_MS = 5_000;
 
+/** As its group has it. */
+export type GroupWorker = Pick<WorkerProcess, keyof WorkerProcess>;
+
 export interface WorkerListener {
-	onReady(worker: WorkerProcess): void;
+	onReady(worker: GroupWorker): void;
 	/** It ends by itself and wants to be replaced. */
-	onLeaving(worker: WorkerProcess): void;
+	onLeaving(worker: GroupWorker): void;
 	/** `how`: `code 1`, `signal SIGSEGV`. */
-	onExit(worker: WorkerProcess, how: string): void;
+	onExit(worker: GroupWorker, how: string): void;
 }
 
 type Outgoing =

@@ -29,6 +29,7 @@ import {
 	type WorkerReport,
 	type WorkerStart,
 } from './messages.ts';
+import { WorkerNetwork } from './worker-network.ts';
 
 const log = new Logger('worker');
 
@@ -79,7 +80,7 @@ class Worker {
 	private ending = false;
 
 	constructor(private readonly start: WorkerStart) {
-		const { index, logLevel, logFormat, updates, identity, drainTimeMs, version } = start;
+		const { index, logLevel, logFormat, updates, stopped, identity, drainTimeMs, version } = start;
 		logSink.level = logLevel;
 		logSink.format = logFormat;
 		logSink.context = { worker: index };
@@ -89,7 +90,8 @@ class Worker {
 		this.discovery.apply(updates, refused);
 		this.identity = identity === null ? null : new ToldIdentity(identity);
 		const bootstrap = fromBinary(BootstrapSchema, start.bootstrap);
-		const network = new BunNetwork({ handed: this.handed, handedOnly: true, loop: EpollLoop.shared() });
+		const own = new BunNetwork({ handed: this.handed, handedOnly: true, loop: EpollLoop.shared() });
+		const network = new WorkerNetwork(own, this.handed, stopped);
 		this.proxy = startProxy({
 			bootstrap,
 			network,
