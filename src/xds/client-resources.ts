@@ -84,7 +84,8 @@ export class ClientResources {
 		}
 		for (const name of update.removed) {
 			this.known.delete(name);
-			if (this.wants(name)) this.absent.add(name);
+			// Who wants everything asks for no name: those that went would be remembered for ever.
+			if (this.asksFor(name)) this.absent.add(name);
 		}
 		return reasons.length === 0 ? null : reasons.join('\n');
 	}
@@ -150,12 +151,18 @@ export class ClientResources {
 		return false;
 	}
 
+	/** By its name. */
+	private asksFor(name: string): boolean {
+		for (const { names } of this.subscribers) if (names?.has(name) === true) return true;
+		return false;
+	}
+
 	/** The server no longer keeps these up to date, so they must not be given out later. */
 	private forgetUnwanted(): void {
 		const wanted = this.wanted();
+		for (const name of [...this.absent]) if (!wanted.has(name)) this.absent.delete(name);
 		if (wanted.has(WILDCARD)) return;
 		for (const name of [...this.known.keys()]) if (!wanted.has(name)) this.known.delete(name);
-		for (const name of [...this.absent]) if (!wanted.has(name)) this.absent.delete(name);
 	}
 
 	/** What is known is already good, so a refusal here has nobody to be told to. */

@@ -141,6 +141,17 @@ describe('configuration that the main process passes on', () => {
 		expect(bed.tap.known().flatMap(({ updated }) => updated)).toEqual([]);
 	});
 
+	test('a name that went while all of the type were wanted is not remembered as gone, however many there are', async () => {
+		const bed = new Bed();
+		const worker = bed.worker();
+		new Keeper(bed.main, null);
+		new Keeper(worker, null);
+		await bed.send({ a: '1' });
+		await bed.send({}, ['a']);
+		expect([...new Keeper(worker, ['a']).missing]).toEqual([]);
+		expect(bed.tap.known().flatMap(({ removed }) => removed)).toEqual([]);
+	});
+
 	test('random updates leave all in the same state (seed 11)', async () => {
 		const random = new SeededRandom(11);
 		const pick = (count: number) => Math.floor(random.next() * count);

@@ -236,6 +236,7 @@ class ForwardedType {
 	/** Null: all who want it have accepted it. */
 	apply(update: DiscoveryUpdate, accepted: boolean): string | null {
 		this.answered = true;
+		const wantsAll = [...this.subscribers].some(({ names }) => names === null);
 		for (const resource of update.updated) {
 			let known = this.known.get(resource.name);
 			if (known === undefined) {
@@ -247,7 +248,8 @@ class ForwardedType {
 		}
 		for (const name of update.removed) {
 			this.known.delete(name);
-			this.absent.add(name);
+			// Who wants all of a type asks for no name: it would be remembered for ever.
+			if (!wantsAll) this.absent.add(name);
 		}
 		const reasons: string[] = [];
 		for (const { names, target } of [...this.subscribers]) {
