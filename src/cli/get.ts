@@ -85,7 +85,7 @@ async function getTables(client: ApiClient, wanted: readonly Wanted[], options: 
 			printed++;
 		}
 		if (options.watch === true) {
-			await watchTable(client, kind, names, options, first.metadata.resourceVersion, merged.columnDefinitions);
+			await watchTable(client, kind, names, options, merged);
 		}
 	}
 	if (printed === 0 && options.watch !== true) {
@@ -100,12 +100,14 @@ async function watchTable(
 	kind: AnyKind,
 	names: string[],
 	options: GetOptions,
-	resourceVersion: string | undefined,
-	columnDefinitions: TableObject['columnDefinitions'],
+	{ metadata, columnDefinitions, rows }: TableObject,
 ): Promise<void> {
-	for await (const event of watchEvents(client, kind, names, options, resourceVersion, TABLE)) {
+	// Where there was nothing to print it under, the first change brings it.
+	let heading = rows.length === 0;
+	for await (const event of watchEvents(client, kind, names, options, metadata.resourceVersion, TABLE)) {
 		const table = { ...(event.object as TableObject), columnDefinitions };
-		printTable(table, null, kind, options, false, event.type === 'DELETED');
+		printTable(table, null, kind, options, heading, event.type === 'DELETED');
+		heading = false;
 	}
 }
 

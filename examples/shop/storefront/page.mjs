@@ -19,7 +19,7 @@ export function renderPage({ account, products, productsVersion, reviews, review
 	});
 	const arrival = delivery === null ? '' : `Delivery in ${text(delivery.days)} days. `;
 	return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>The Loom: a small shop</title><style>
+<link rel="icon" href="data:,"><title>The Loom: a small shop</title><style>
 :root{color-scheme:light dark;--line:#8884}body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
 header{display:flex;justify-content:space-between;align-items:baseline;flex-wrap:wrap;border-bottom:1px solid var(--line)}
 main{display:grid;grid-template-columns:repeat(auto-fill,minmax(17rem,1fr));gap:1rem;margin:1.5rem 0}

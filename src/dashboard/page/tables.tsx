@@ -256,11 +256,15 @@ export function SidecarTable({ current }: { readonly current: View }) {
 			name: 'Health',
 			wide: true,
 			order: (sidecar) => sidecar.health,
-			cell: (sidecar) => (
-				<Status severity={sidecar.health === 'unhealthy' ? 'bad' : sidecar.health === 'draining' ? 'warn' : 'ok'}>
-					{sidecar.health}
-				</Status>
-			),
+			// Unknown is neither good nor bad: as a rule its program has no health check.
+			cell: (sidecar) =>
+				sidecar.health === 'unknown' ? (
+					<span class="quiet">unknown</span>
+				) : (
+					<Status severity={sidecar.health === 'unhealthy' ? 'bad' : sidecar.health === 'draining' ? 'warn' : 'ok'}>
+						{sidecar.health}
+					</Status>
+				),
 		},
 	];
 	return (
