@@ -8,11 +8,11 @@ import type { ClientCodec, ClientCodecEvents, CodecTransport } from '../http/cod
 import { parseContentLength } from '../http/field-rules.ts';
 import { getHeader, hasHeader, removeHeader } from '../http/headers.ts';
 import type { ClientStream, RequestHead, ResetReason, ResponseListener } from '../http/stream.ts';
-import { ByteQueue } from '../net/write-buffer.ts';
 import { assert } from '../std/assert.ts';
 import type { WeftError } from '../std/errors.ts';
 import { type ClientStreamOwner, Http2ClientStream } from './client-stream.ts';
 import { Http2Connection } from './connection.ts';
+import { DataQueue } from './data-queue.ts';
 import { Http2Error } from './errors.ts';
 import { ErrorCode, errorName, Setting, STREAM_ID_MAX } from './frames.ts';
 import { encodeRequestHead } from './head-writer.ts';
@@ -158,7 +158,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 	override sendData(stream: Http2Stream, bytes: Uint8Array, end: boolean): boolean {
 		if (stream.id !== 0) return super.sendData(stream, bytes, end);
 		// Its head waits for the server's SETTINGS.
-		stream.queue ??= new ByteQueue();
+		stream.queue ??= new DataQueue();
 		stream.queue.append(bytes);
 		this.out.queuedBytes += bytes.length;
 		stream.localEnded = end;

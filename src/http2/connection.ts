@@ -50,6 +50,11 @@ export abstract class Http2Connection extends ControlFrames implements FrameSink
 		if (this.closed || bytes.length === 0) return;
 		this.keepAlive?.heard();
 		this.reader.read(bytes, 0);
+		// Windows often come in pairs: what they let out leaves at once.
+		if (this.pumpWanted && !this.closed) {
+			this.pumpWanted = false;
+			this.out.pump();
+		}
 	}
 
 	/** A whole header block of `streamId`. It must be decoded, whatever becomes of it. */

@@ -32,6 +32,8 @@ export abstract class ControlFrames extends StreamTable {
 	protected peerStreamsMax = Number.POSITIVE_INFINITY;
 	protected peerAllowsConnect = false;
 	protected readonly keepAlive: KeepAlive | null;
+	/** What is being read lets something out. */
+	protected pumpWanted = false;
 	private readonly settingsTimer: Timer;
 	private priorityFrames = 0;
 	private windowUpdates = 0;
@@ -139,7 +141,7 @@ export abstract class ControlFrames extends StreamTable {
 				this.fail(ErrorCode.flowControlError, 'http2_flow_control', 'the connection window is too large');
 			} else {
 				this.out.window += increment;
-				this.out.pump();
+				this.pumpWanted = true;
 			}
 			return;
 		}
@@ -159,7 +161,7 @@ export abstract class ControlFrames extends StreamTable {
 		stream.sendWindow += increment;
 		if (stream.queue !== null) {
 			this.out.schedule(stream);
-			this.out.pump();
+			this.pumpWanted = true;
 		}
 	}
 
@@ -218,7 +220,7 @@ export abstract class ControlFrames extends StreamTable {
 		}
 		this.writer.settingsAck();
 		this.onSettings();
-		this.out.pump();
+		this.pumpWanted = true;
 	}
 
 	private applySetting(id: number, value: number): boolean {

@@ -2,7 +2,16 @@
 // of the buffer that all connections share: the transport takes what it is given at once.
 
 import type { CodecTransport } from '../http/codec.ts';
-import { CLIENT_PREFACE, Flag, FRAME_BYTES_DEFAULT, FRAME_HEADER_BYTES, FrameType } from './frames.ts';
+import type { DataQueue } from './data-queue.ts';
+import {
+	CLIENT_PREFACE,
+	Flag,
+	FRAME_BYTES_DEFAULT,
+	FRAME_HEADER_BYTES,
+	FrameType,
+	putFrameHeader,
+	putUint32,
+} from './frames.ts';
 
 const SCRATCH_BYTES = 64 * 1024;
 const scratch = new Uint8Array(SCRATCH_BYTES);
@@ -35,11 +44,11 @@ export class FrameWriter {
 		for (const [id, value] of settings) {
 			scratch[at++] = id >> 8;
 			scratch[at++] = id;
-			at = putUint32(at, value);
+			at = putUint32(scratch, at, value);
 		}
 		if (windowGrowth > 0) {
 			at = putHeader(at, 4, FrameType.windowUpdate, 0, 0);
-			at = putUint32(at, windowGrowth);
+			at = putUint32(scratch, at, windowGrowth);
 		}
 		this.put(at);
 	}
@@ -55,18 +64,18 @@ export class FrameWriter {
 	}
 
 	windowUpdate(streamId: number, increment: number): void {
-		this.control(putUint32(putHeader(0, 4, FrameType.windowUpdate, 0, streamId), increment));
+		this.control(putUint32(scratch, putHeader(0, 4, FrameType.windowUpdate, 0, streamId), increment));
 	}
 
 	rstStream(streamId: number, code: number): void {
-		this.control(putUint32(putHeader(0, 4, FrameType.rstStream, 0, streamId), code));
+		this.control(putUint32(scratch, putHeader(0, 4, FrameType.rstStream, 0, streamId), code));
 	}
 
 	goaway(lastStreamId: number, code: number, debug: string): void {
 		const text = debug.slice(0, 256);
 		let at = putHeader(0, 8 + text.length, FrameType.goaway, 0, 0);
-		at = putUint32(at, lastStreamId);
-		at = putUint32(at, code);
+		at = putUint32(scratch, at, lastStreamId);
+		at = putUint32(scratch, at, code);
 		for (let i = 0; i < text.length; i++) scratch[at++] = text.charCodeAt(i);
 		this.control(at);
 	}
@@ -112,30 +121,29 @@ export class FrameWriter {
 		this.put(at);
 	}
 
+	/** From the front of `queue`, which is not empty; how many bytes, at most `bytesMax`. They are to be consumed. */
+	queued(streamId: number, queue: DataQueue, bytesMax: number, ends: boolean): number {
+		const bytes = queue.frames(streamId, bytesMax, ends);
+		const { framed } = queue;
+		this.send(bytes);
+		return framed;
+	}
+
 	private control(length: number): void {
 		if (this.blocked) this.controlFramesWaiting++;
 		this.put(length);
 	}
 
 	private put(length: number): void {
+		this.send(scratch.subarray(0, length));
+	}
+
+	private send(bytes: Uint8Array): void {
 		if (this.blocked) this.framesWaiting++;
-		if (!this.transport.write(scratch.subarray(0, length))) this.blocked = true;
+		if (!this.transport.write(bytes)) this.blocked = true;
 	}
 }
 
 function putHeader(at: number, length: number, type: number, flags: number, streamId: number): number {
-	scratch[at] = length >> 16;
-	scratch[at + 1] = length >> 8;
-	scratch[at + 2] = length;
-	scratch[at + 3] = type;
-	scratch[at + 4] = flags;
-	return putUint32(at + 5, streamId);
-}
-
-function putUint32(at: number, value: number): number {
-	scratch[at] = value >>> 24;
-	scratch[at + 1] = value >>> 16;
-	scratch[at + 2] = value >>> 8;
-	scratch[at + 3] = value;
-	return at + 4;
+	return putFrameHeader(scratch, at, length, type, flags, streamId);
 }

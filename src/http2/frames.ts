@@ -69,3 +69,27 @@ export const STREAM_ID_MAX = 2 ** 31 - 1;
 
 /** What a client says first (RFC 9113 §3.4). */
 export const CLIENT_PREFACE: Uint8Array = new TextEncoder().encode('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+
+export function putFrameHeader(
+	target: Uint8Array,
+	at: number,
+	length: number,
+	type: number,
+	flags: number,
+	streamId: number,
+): number {
+	target[at] = length >> 16;
+	target[at + 1] = length >> 8;
+	target[at + 2] = length;
+	target[at + 3] = type;
+	target[at + 4] = flags;
+	return putUint32(target, at + 5, streamId);
+}
+
+export function putUint32(target: Uint8Array, at: number, value: number): number {
+	target[at] = value >>> 24;
+	target[at + 1] = value >>> 16;
+	target[at + 2] = value >>> 8;
+	target[at + 3] = value;
+	return at + 4;
+}

@@ -82,6 +82,11 @@ export const SMALL_FRAME_BYTES = 256;
 export const CONTINUATIONS_MAX = 8;
 /** See `Http2Limits.stallTimeoutMs`. */
 export const STALL_BYTES_MIN = 1024;
+/** Of one stream that wait for a window or the transport: above, its writer is told to stop; below, to go on. */
+export const STREAM_QUEUE_HIGH_BYTES = 64 * 1024;
+export const STREAM_QUEUE_LOW_BYTES = 16 * 1024;
+/** Of all streams of a connection: above, a writer is told to stop as soon as something of its own waits. */
+export const CONNECTION_QUEUE_HIGH_BYTES = 4 * 1024 * 1024;
 /** Bytes that wait for windows of the peer, over all streams. Writers that heed `writeData` stay far below. */
 export const QUEUED_BYTES_MAX = 64 * 1024 * 1024;
 /** Streams that a client begins before it has seen the server's SETTINGS. */

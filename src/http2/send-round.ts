@@ -2,12 +2,19 @@
 // the connection's window and the transport allow. A stream without window leaves the round until
 // it is given some.
 //
-//   write ──no room──▶ queue ──in turn──▶ frames ──queue empty──▶ onDrain
+//   write ──no room──▶ queue ──in turn──▶ frames ──queue low──▶ onDrain
+//
+// A writer is told to stop when its queue holds a good part of what a window takes, or all queues together hold much.
 
-import { ByteQueue } from '../net/write-buffer.ts';
+import { DataQueue } from './data-queue.ts';
 import type { FrameWriter } from './frame-writer.ts';
 import { FRAME_BYTES_DEFAULT, WINDOW_BYTES_DEFAULT } from './frames.ts';
-import { SMALL_FRAME_BYTES } from './limits.ts';
+import {
+	CONNECTION_QUEUE_HIGH_BYTES,
+	SMALL_FRAME_BYTES,
+	STREAM_QUEUE_HIGH_BYTES,
+	STREAM_QUEUE_LOW_BYTES,
+} from './limits.ts';
 import type { Http2Stream } from './stream.ts';
 
 export interface SendRoundOwner {
@@ -21,7 +28,7 @@ export interface SendRoundOwner {
 const EMPTY = new Uint8Array(0);
 /** One turn's share: with few streams, large writes; with many, everybody soon. */
 const SHARE_BYTES = FRAME_BYTES_DEFAULT;
-const SHARE_BYTES_ALONE = 4 * FRAME_BYTES_DEFAULT - 64;
+const SHARE_BYTES_ALONE = 4 * FRAME_BYTES_DEFAULT;
 
 export class SendRound {
 	/** Of the connection. */
@@ -57,11 +64,12 @@ export class SendRound {
 				from = window;
 			}
 		}
-		stream.queue ??= new ByteQueue();
+		stream.queue ??= new DataQueue();
 		stream.queue.append(bytes, from);
 		this.queuedBytes += length - from;
-		stream.drainWanted = true;
 		this.schedule(stream);
+		if (stream.queue.length < STREAM_QUEUE_HIGH_BYTES && this.queuedBytes < CONNECTION_QUEUE_HIGH_BYTES) return true;
+		stream.drainWanted = true;
 		return false;
 	}
 
@@ -75,8 +83,11 @@ export class SendRound {
 
 	/** A stream that is gone. */
 	forget(stream: Http2Stream): void {
-		if (stream.queue !== null) this.queuedBytes -= stream.queue.length;
-		stream.queue = null;
+		if (stream.queue !== null) {
+			this.queuedBytes -= stream.queue.length;
+			stream.queue.clear();
+			stream.queue = null;
+		}
 		stream.trailersQueued = null;
 		stream.drainWanted = false;
 		if (stream.scheduled) {
@@ -111,7 +122,7 @@ export class SendRound {
 		this.waiters = [];
 		for (let i = 0; i < waiters.length; i++) {
 			const stream = waiters[i]!;
-			if (!stream.drainWanted || stream.queue !== null) continue;
+			if (!stream.drainWanted || (stream.queue !== null && stream.queue.length > STREAM_QUEUE_LOW_BYTES)) continue;
 			if (this.writer.blocked) {
 				this.waiters.push(stream);
 				continue;
@@ -121,41 +132,45 @@ export class SendRound {
 		}
 	}
 
-	private sendShare(stream: Http2Stream, queue: ByteQueue, shareBytes: number): void {
+	private sendShare(stream: Http2Stream, queue: DataQueue, shareBytes: number): void {
 		let left = Math.min(shareBytes, queue.length, stream.sendWindow, this.window);
 		const ends = stream.localEnded && stream.trailersQueued === null;
 		if (queue.length === 0 && ends) this.write(stream, EMPTY, 0, 0, true);
 		while (left > 0) {
-			const chunk = queue.peek();
-			const size = Math.min(left, chunk.length);
-			this.write(stream, chunk, 0, size, ends && size === queue.length);
+			const size = this.writer.queued(stream.id, queue, left, ends);
+			// The transport may have found out that the connection is gone.
+			if (stream.queue !== queue) return;
 			queue.consume(size);
 			this.queuedBytes -= size;
+			this.sent(stream, size, ends && queue.length === 0);
 			left -= size;
 		}
-		if (queue.length > 0) {
-			this.schedule(stream);
-			return;
-		}
-		stream.queue = null;
-		if (stream.localEnded) {
-			stream.drainWanted = false;
-			this.owner.endQueueSent(stream);
-		} else if (stream.drainWanted) {
-			if (this.writer.blocked) this.waiters.push(stream);
-			else {
+		if (queue.length > 0) this.schedule(stream);
+		else {
+			stream.queue = null;
+			if (stream.localEnded) {
 				stream.drainWanted = false;
-				if (!stream.over) stream.listener.onDrain();
+				this.owner.endQueueSent(stream);
+				return;
 			}
+		}
+		if (!stream.drainWanted || stream.localEnded || queue.length > STREAM_QUEUE_LOW_BYTES) return;
+		if (this.writer.blocked) this.waiters.push(stream);
+		else {
+			stream.drainWanted = false;
+			if (!stream.over) stream.listener.onDrain();
 		}
 	}
 
 	private write(stream: Http2Stream, bytes: Uint8Array, from: number, to: number, end: boolean): void {
-		const size = to - from;
+		this.writer.data(stream.id, bytes, from, to, end);
+		this.sent(stream, to - from, end);
+	}
+
+	private sent(stream: Http2Stream, size: number, end: boolean): void {
 		stream.sendWindow -= size;
 		this.window -= size;
 		stream.sentSinceCheck += size;
-		this.writer.data(stream.id, bytes, from, to, end);
 		this.owner.dataFramesSent(Math.max(1, Math.ceil(size / FRAME_BYTES_DEFAULT)));
 		if (size < SMALL_FRAME_BYTES && !end && Math.min(stream.sendWindow, this.window) <= 0) this.owner.smallFrameSent();
 	}

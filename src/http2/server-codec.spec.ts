@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { ErrorCode, Flag, FrameType, Setting } from './frames.ts';
+import { STREAM_QUEUE_HIGH_BYTES, STREAM_QUEUE_LOW_BYTES } from './limits.ts';
 import {
 	concat,
 	data,
@@ -277,16 +278,55 @@ describe('flow control', () => {
 		peer.receive(headers(1, GET_FIELDS));
 		const stream = peer.streams[0]!;
 		stream.writeHead(OK, false);
-		expect(stream.writeData(new Uint8Array(2500), false)).toBe(false);
+		expect(stream.writeData(new Uint8Array(2500), false)).toBe(true);
 		const sizes = () => peer.transport.take().map(({ payload }) => payload.length);
 		expect(sizes().slice(1)).toEqual([1000]);
 		peer.receive(windowUpdate(1, 1000));
 		expect(sizes()).toEqual([1000]);
-		expect(peer.requests[0]!.drains).toBe(0);
 		peer.receive(windowUpdate(1, 1000));
 		expect(sizes()).toEqual([500]);
-		expect(peer.requests[0]!.drains).toBe(1);
+		expect(peer.requests[0]!.drains).toBe(0);
 		expect(stream.writeData(new Uint8Array(10), true)).toBe(true);
+	});
+
+	test('a writer is told to stop when much waits for a window, and to go on when little does', () => {
+		const peer = new ServerPeer().open([Setting.initialWindowSize, 0]);
+		peer.receive(headers(1, GET_FIELDS));
+		const stream = peer.streams[0]!;
+		stream.writeHead(OK, false);
+		const sent: number[] = [];
+		const piece = (index: number) => new Uint8Array(1000).fill(index);
+		let written = 0;
+		while (stream.writeData(piece(written), false)) written++;
+		written++;
+		expect(written).toBe(Math.ceil(STREAM_QUEUE_HIGH_BYTES / 1000));
+		peer.transport.take();
+		const take = () => {
+			for (const { payload } of peer.transport.take()) sent.push(...payload);
+		};
+		while (peer.requests[0]!.drains === 0) {
+			peer.receive(windowUpdate(1, 999));
+			take();
+		}
+		expect(written * 1000 - sent.length).toBeLessThanOrEqual(STREAM_QUEUE_LOW_BYTES);
+		expect(written * 1000 - sent.length).toBeGreaterThan(STREAM_QUEUE_LOW_BYTES - 1000);
+		stream.writeData(piece(written++), true);
+		peer.receive(Buffer.concat([windowUpdate(1, 100_000), windowUpdate(0, 100_000)]));
+		take();
+		expect(sent).toEqual(Array.from({ length: written }, (_, index) => [...piece(index)]).flat());
+	});
+
+	test('both windows that come in one read are used by one write', () => {
+		const peer = new ServerPeer().open([Setting.initialWindowSize, 0]);
+		peer.receive(headers(1, GET_FIELDS));
+		const stream = peer.streams[0]!;
+		stream.writeHead(OK, false);
+		stream.writeData(new Uint8Array(60_000), false);
+		peer.transport.take();
+		const before = peer.transport.writes;
+		peer.receive(Buffer.concat([windowUpdate(1, 10_000), windowUpdate(0, 1000), windowUpdate(1, 40_000)]));
+		expect(peer.transport.writes - before).toBe(1);
+		expect(peer.transport.take().map(({ payload }) => payload.length)).toEqual([16_384, 16_384, 16_384, 848]);
 	});
 
 	test('trailers wait for the data before them', () => {

@@ -104,7 +104,7 @@ export abstract class StreamTable implements StreamOwner, SendRoundOwner {
 		}
 		if (end) stream.localEnded = true;
 		const more = this.out.send(stream, bytes, end);
-		if (!more) this.waitsForPeer();
+		if (!more || stream.queue !== null) this.waitsForPeer();
 		return more;
 	}
 

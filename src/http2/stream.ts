@@ -8,8 +8,8 @@
 
 import type { HeaderList } from '../http/headers.ts';
 import type { RequestListener, ResetReason } from '../http/stream.ts';
-import type { ByteQueue } from '../net/write-buffer.ts';
 import type { WeftError } from '../std/errors.ts';
+import { DataQueue } from './data-queue.ts';
 
 /** What both kinds of listeners have. */
 export type BodyListener = Omit<RequestListener, 'onHead'>;
@@ -48,7 +48,7 @@ export abstract class Http2Stream {
 	over = false;
 
 	/** Waits for windows or for the transport; null: nothing does. */
-	queue: ByteQueue | null = null;
+	queue: DataQueue | null = null;
 	trailersQueued: HeaderList | null = null;
 	/** It is in the connection's round of streams with something to send. */
 	scheduled = false;
@@ -58,7 +58,7 @@ export abstract class Http2Stream {
 
 	private paused = false;
 	private delivering = false;
-	private held: Uint8Array[] | null = null;
+	private held: DataQueue | null = null;
 	private heldBytes = 0;
 	private heldEnd = false;
 	private heldTrailers: HeaderList | null = null;
@@ -95,9 +95,9 @@ export abstract class Http2Stream {
 	/** Data in order; `bytes` are valid during the call only. `end`: the request or response ends with it. */
 	receiveData(bytes: Uint8Array, end: boolean): void {
 		if (this.paused || this.held !== null) {
-			this.held ??= [];
+			this.held ??= new DataQueue();
 			if (bytes.length > 0) {
-				this.held.push(bytes.slice());
+				this.held.append(bytes);
 				this.heldBytes += bytes.length;
 			}
 			if (end) this.heldEnd = true;
@@ -110,7 +110,7 @@ export abstract class Http2Stream {
 
 	receiveTrailers(trailers: HeaderList): void {
 		if (this.paused || this.held !== null) {
-			this.held ??= [];
+			this.held ??= new DataQueue();
 			this.heldTrailers = trailers;
 			return;
 		}
@@ -129,6 +129,8 @@ export abstract class Http2Stream {
 
 	dropHeld(): void {
 		const bytes = this.heldBytes;
+		// While it is being delivered, the listener has a part of it.
+		if (!this.delivering) this.held?.clear();
 		this.held = null;
 		this.heldBytes = 0;
 		this.heldTrailers = null;
@@ -141,27 +143,24 @@ export abstract class Http2Stream {
 	}
 
 	private deliverHeld(): void {
-		const held = this.held;
+		const { held } = this;
 		if (held === null) return;
 		this.delivering = true;
-		let next = 0;
-		while (next < held.length && !this.paused && !this.over) {
-			const bytes = held[next++]!;
-			const end = next === held.length && this.heldEnd;
+		while (held.length > 0 && !this.paused && !this.over) {
+			const bytes = held.peek();
+			const end = this.heldEnd && bytes.length === held.length;
 			this.heldBytes -= bytes.length;
 			this.owner.credit(this, bytes.length);
 			if (end) this.endHeard();
 			this.listener.onData(bytes, end);
+			held.consume(bytes.length);
 			if (end) this.heldEnd = false;
 		}
 		this.delivering = false;
-		if (this.held === null || this.over) return;
-		if (next < held.length) {
-			this.held = held.slice(next);
-			return;
-		}
+		if (this.held === null) held.clear();
+		if (this.held === null || this.over || held.length > 0) return;
 		if (this.paused) {
-			this.held = this.heldEnd || this.heldTrailers !== null ? [] : null;
+			if (!this.heldEnd && this.heldTrailers === null) this.held = null;
 			return;
 		}
 		this.held = null;
