@@ -4,7 +4,7 @@
 import type { CodecTransport } from '../../src/http/codec.ts';
 import type { RequestListener, ResponseListener, ServerStream } from '../../src/http/stream.ts';
 import { Http2ClientCodec } from '../../src/http2/client-codec.ts';
-import { CLIENT_PREFACE, Flag, FrameType } from '../../src/http2/frames.ts';
+import { CLIENT_PREFACE, Flag, FrameType, Setting } from '../../src/http2/frames.ts';
 import { HpackEncoder } from '../../src/http2/hpack-encoder.ts';
 import { Http2ServerCodec } from '../../src/http2/server-codec.ts';
 import { concat, frame, settings, uint32Bytes } from '../../src/http2/testing.ts';
@@ -147,4 +147,54 @@ measureRequests('server: request of 10 fields and one that varies, its answer', 
 	codec.receive(frame(FrameType.headers, Flag.endHeaders, 1, post.finish()!));
 	const full = frame(FrameType.data, 0, 1, new Uint8Array(16 * 1024));
 	measure('server: DATA frame of 16 KiB in', () => codec.receive(full));
+}
+
+// Messages that pass from one connection to another, as they came in one read.
+for (const [count, bytes] of [
+	[100, 37],
+	[8, 16 * 1024],
+] as const) {
+	const slab = new Uint8Array(256 * 1024);
+	let used = 0;
+	const copying: CodecTransport = {
+		...transport,
+		write(written) {
+			if (used + written.length > slab.length) used = 0;
+			slab.set(written, used);
+			used += written.length;
+			return true;
+		},
+	};
+	const ignore: ResponseListener = { onHead() {}, onData() {}, onTrailers() {}, onReset() {}, onDrain() {} };
+	const client = new Http2ClientCodec(copying, { onAvailable() {}, onUnavailable() {} }, { clock });
+	client.receive(concat(settings([Setting.initialWindowSize, 0x7fff_ffff]), frame(FrameType.settings, Flag.ack, 0)));
+	client.receive(frame(FrameType.windowUpdate, 0, 0, uint32Bytes(0x7fff_0000)));
+	const out = client.newStream(ignore);
+	const head = { method: 'POST', scheme: 'http', authority: 'a', path: '/', headers: [], upgrade: '' };
+	const listener: RequestListener = {
+		onHead: () => out.writeHead(head, false),
+		onData(part, end) {
+			out.writeData(part, end);
+		},
+		onTrailers() {},
+		onReset() {},
+		onDrain() {},
+	};
+	const events = { onStream: () => listener, onProtocolError() {}, onIdle() {} };
+	const server = new Http2ServerCodec(copying, events, { clock });
+	server.receive(concat(CLIENT_PREFACE, settings(), frame(FrameType.settings, Flag.ack, 0)));
+	const post = new HpackEncoder();
+	post.begin(200, 4);
+	for (const [name, value] of [[':method', 'POST'], ...FIELDS.slice(1, 4)] as const) post.field(name, value);
+	server.receive(frame(FrameType.headers, Flag.endHeaders, 1, post.finish()!));
+	const read = concat(...Array.from({ length: count }, () => frame(FrameType.data, 0, 1, new Uint8Array(bytes))));
+	// The far side gives back what it took, long before its window is used up.
+	const credit = concat(
+		frame(FrameType.windowUpdate, 0, 0, uint32Bytes(count * bytes)),
+		frame(FrameType.windowUpdate, 0, 1, uint32Bytes(count * bytes)),
+	);
+	measure(`server to client: ${count} DATA frames of ${bytes} bytes, one read`, () => {
+		server.receive(read);
+		client.receive(credit);
+	});
 }

@@ -9,6 +9,7 @@ import type { ErrorOrigin } from '../std/errors.ts';
 import { Ended } from './closed-streams.ts';
 import { ControlFrames, uint32 } from './control-frames.ts';
 import { FrameReader, type FrameSink } from './frame-reader.ts';
+import { beginRead, endRead } from './frame-writer.ts';
 import { ErrorCode, Flag, FrameType } from './frames.ts';
 import { HeaderBlock } from './header-block.ts';
 import { HpackDecoder } from './hpack-decoder.ts';
@@ -49,11 +50,16 @@ export abstract class Http2Connection extends ControlFrames implements FrameSink
 	receive(bytes: Uint8Array): void {
 		if (this.closed || bytes.length === 0) return;
 		this.keepAlive?.heard();
-		this.reader.read(bytes, 0);
-		// Windows often come in pairs: what they let out leaves at once.
-		if (this.pumpWanted && !this.closed) {
-			this.pumpWanted = false;
-			this.out.pump();
+		beginRead();
+		try {
+			this.reader.read(bytes, 0);
+			// Windows often come in pairs: what they let out leaves at once.
+			if (this.pumpWanted && !this.closed) {
+				this.pumpWanted = false;
+				this.out.pump();
+			}
+		} finally {
+			endRead();
 		}
 	}
 

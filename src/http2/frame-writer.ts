@@ -1,5 +1,6 @@
-// Frames to bytes. Each call is one write, and DATA of many frames is one write too, up to the size
-// of the buffer that all connections share: the transport takes what it is given at once.
+// Frames to bytes. They are put together in a buffer that all connections share: DATA of many frames is one write, up
+// to the size of that buffer, and so are frames of all kinds that go to one connection while another (or itself) is read.
+// The transport takes what it is given at once.
 
 import type { CodecTransport } from '../http/codec.ts';
 import type { DataQueue } from './data-queue.ts';
@@ -13,8 +14,25 @@ import {
 	putUint32,
 } from './frames.ts';
 
-const SCRATCH_BYTES = 64 * 1024;
+/** Four full frames. */
+const SCRATCH_BYTES = 4 * (FRAME_HEADER_BYTES + FRAME_BYTES_DEFAULT);
 const scratch = new Uint8Array(SCRATCH_BYTES);
+
+/** Reads of connections that are under way, one within the other. */
+let reads = 0;
+/** Whose frames are in `scratch`, up to `gathered`; null: nothing is. */
+let gathering: FrameWriter | null = null;
+let gathered = 0;
+
+/** What one connection reads makes many small frames, most of them for the same other one: until `endRead` they gather. */
+export function beginRead(): void {
+	reads++;
+}
+
+/** For each `beginRead`, whatever was thrown in between. */
+export function endRead(): void {
+	if (--reads === 0) gathering?.flush();
+}
 
 export class FrameWriter {
 	/** The peer's SETTINGS_MAX_FRAME_SIZE. */
@@ -27,6 +45,15 @@ export class FrameWriter {
 
 	constructor(private readonly transport: CodecTransport) {}
 
+	/** Gives what was gathered to the transport: before the transport is used otherwise. */
+	flush(): void {
+		if (gathering !== this) return;
+		const length = gathered;
+		gathering = null;
+		gathered = 0;
+		this.send(scratch.subarray(0, length));
+	}
+
 	drained(): void {
 		this.blocked = false;
 		this.framesWaiting = 0;
@@ -35,10 +62,10 @@ export class FrameWriter {
 
 	/** The preface (client), SETTINGS, and what the connection window is larger than its default. */
 	opening(preface: boolean, settings: readonly (readonly [id: number, value: number])[], windowGrowth: number): void {
-		let at = 0;
+		let at = this.room(OPENING_BYTES_MAX);
 		if (preface) {
-			scratch.set(CLIENT_PREFACE, 0);
-			at = CLIENT_PREFACE.length;
+			scratch.set(CLIENT_PREFACE, at);
+			at += CLIENT_PREFACE.length;
 		}
 		at = putHeader(at, settings.length * 6, FrameType.settings, 0, 0);
 		for (const [id, value] of settings) {
@@ -54,26 +81,34 @@ export class FrameWriter {
 	}
 
 	settingsAck(): void {
-		this.control(putHeader(0, 0, FrameType.settings, Flag.ack, 0));
+		this.control(putHeader(this.room(FRAME_HEADER_BYTES), 0, FrameType.settings, Flag.ack, 0));
 	}
 
 	ping(ack: boolean, bytes: Uint8Array, from: number): void {
-		const at = putHeader(0, 8, FrameType.ping, ack ? Flag.ack : 0, 0);
+		const at = putHeader(this.room(FRAME_HEADER_BYTES + 8), 8, FrameType.ping, ack ? Flag.ack : 0, 0);
 		for (let i = 0; i < 8; i++) scratch[at + i] = bytes[from + i]!;
 		this.control(at + 8);
 	}
 
 	windowUpdate(streamId: number, increment: number): void {
-		this.control(putUint32(scratch, putHeader(0, 4, FrameType.windowUpdate, 0, streamId), increment));
+		this.control(
+			putUint32(
+				scratch,
+				putHeader(this.room(FRAME_HEADER_BYTES + 4), 4, FrameType.windowUpdate, 0, streamId),
+				increment,
+			),
+		);
 	}
 
 	rstStream(streamId: number, code: number): void {
-		this.control(putUint32(scratch, putHeader(0, 4, FrameType.rstStream, 0, streamId), code));
+		this.control(
+			putUint32(scratch, putHeader(this.room(FRAME_HEADER_BYTES + 4), 4, FrameType.rstStream, 0, streamId), code),
+		);
 	}
 
 	goaway(lastStreamId: number, code: number, debug: string): void {
 		const text = debug.slice(0, 256);
-		let at = putHeader(0, 8 + text.length, FrameType.goaway, 0, 0);
+		let at = putHeader(this.room(FRAME_HEADER_BYTES + 8 + text.length), 8 + text.length, FrameType.goaway, 0, 0);
 		at = putUint32(scratch, at, lastStreamId);
 		at = putUint32(scratch, at, code);
 		for (let i = 0; i < text.length; i++) scratch[at++] = text.charCodeAt(i);
@@ -84,18 +119,24 @@ export class FrameWriter {
 		const max = this.frameBytesMax;
 		const endFlag = endStream ? Flag.endStream : 0;
 		const { length } = block;
-		if (length <= max && length <= SCRATCH_BYTES - FRAME_HEADER_BYTES) {
-			const at = putHeader(0, length, FrameType.headers, Flag.endHeaders | endFlag, streamId);
+		if (length <= max && length <= FRAME_BYTES_DEFAULT) {
+			const at = putHeader(
+				this.room(FRAME_HEADER_BYTES + length),
+				length,
+				FrameType.headers,
+				Flag.endHeaders | endFlag,
+				streamId,
+			);
 			scratch.set(block, at);
 			this.put(at + length);
 			return;
 		}
-		const part = Math.min(max, SCRATCH_BYTES - FRAME_HEADER_BYTES);
+		const part = Math.min(max, FRAME_BYTES_DEFAULT);
 		for (let from = 0; from < length; from += part) {
 			const to = Math.min(length, from + part);
 			const type = from === 0 ? FrameType.headers : FrameType.continuation;
 			const flags = (from === 0 ? endFlag : 0) | (to === length ? Flag.endHeaders : 0);
-			const at = putHeader(0, to - from, type, flags, streamId);
+			const at = putHeader(this.room(FRAME_HEADER_BYTES + to - from), to - from, type, flags, streamId);
 			scratch.set(block.subarray(from, to), at);
 			this.put(at + to - from);
 		}
@@ -104,38 +145,49 @@ export class FrameWriter {
 	/** `bytes[from..to)`, in as many frames as it takes; none of it: one empty frame. */
 	data(streamId: number, bytes: Uint8Array, from: number, to: number, endStream: boolean): void {
 		const frameMax = Math.min(this.frameBytesMax, FRAME_BYTES_DEFAULT);
-		let at = 0;
 		let next = from;
 		do {
 			const size = Math.min(frameMax, to - next);
-			if (at + FRAME_HEADER_BYTES + size > SCRATCH_BYTES) {
-				this.put(at);
-				at = 0;
-			}
 			const last = next + size === to;
-			at = putHeader(at, size, FrameType.data, last && endStream ? Flag.endStream : 0, streamId);
+			const room = this.room(FRAME_HEADER_BYTES + size);
+			const at = putHeader(room, size, FrameType.data, last && endStream ? Flag.endStream : 0, streamId);
 			if (size > 0) scratch.set(next === 0 && size === bytes.length ? bytes : bytes.subarray(next, next + size), at);
-			at += size;
 			next += size;
+			if (last) this.put(at + size);
+			else this.keep(at + size);
 		} while (next < to);
-		this.put(at);
 	}
 
 	/** From the front of `queue`, which is not empty; how many bytes, at most `bytesMax`. They are to be consumed. */
 	queued(streamId: number, queue: DataQueue, bytesMax: number, ends: boolean): number {
+		this.flush();
 		const bytes = queue.frames(streamId, bytesMax, ends);
 		const { framed } = queue;
 		this.send(bytes);
 		return framed;
 	}
 
-	private control(length: number): void {
-		if (this.blocked) this.controlFramesWaiting++;
-		this.put(length);
+	/** Where the next frame, of so many bytes, goes in `scratch`. */
+	private room(bytes: number): number {
+		if (gathering === null) return 0;
+		if (gathering !== this || gathered + bytes > SCRATCH_BYTES) gathering.flush();
+		return gathered;
 	}
 
-	private put(length: number): void {
-		this.send(scratch.subarray(0, length));
+	private control(end: number): void {
+		if (this.blocked) this.controlFramesWaiting++;
+		this.put(end);
+	}
+
+	/** A frame is in `scratch` up to there. */
+	private put(end: number): void {
+		this.keep(end);
+		if (reads === 0) this.flush();
+	}
+
+	private keep(end: number): void {
+		gathering = this;
+		gathered = end;
 	}
 
 	private send(bytes: Uint8Array): void {
@@ -143,6 +195,9 @@ export class FrameWriter {
 		if (!this.transport.write(bytes)) this.blocked = true;
 	}
 }
+
+/** The preface, SETTINGS with all that we say, WINDOW_UPDATE. */
+const OPENING_BYTES_MAX = 256;
 
 function putHeader(at: number, length: number, type: number, flags: number, streamId: number): number {
 	return putFrameHeader(scratch, at, length, type, flags, streamId);

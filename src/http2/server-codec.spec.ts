@@ -316,6 +316,16 @@ describe('flow control', () => {
 		expect(sent).toEqual(Array.from({ length: written }, (_, index) => [...piece(index)]).flat());
 	});
 
+	test('what one read makes leaves in one write, before the transport is closed', () => {
+		const peer = new ServerPeer().open();
+		peer.transport.take();
+		const before = peer.transport.writes;
+		const ping = frame(FrameType.ping, 0, 0, new Uint8Array(8));
+		peer.receive(Buffer.concat([ping, headers(1, GET_FIELDS), ping, frame(FrameType.data, 0, 0, new Uint8Array(1))]));
+		expect(peer.transport.writes - before).toBe(1);
+		expect(peer.transport.take().map(({ type }) => type)).toEqual([FrameType.ping, FrameType.ping, FrameType.goaway]);
+	});
+
 	test('both windows that come in one read are used by one write', () => {
 		const peer = new ServerPeer().open([Setting.initialWindowSize, 0]);
 		peer.receive(headers(1, GET_FIELDS));

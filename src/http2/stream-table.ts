@@ -256,6 +256,7 @@ export abstract class StreamTable implements StreamOwner, SendRoundOwner {
 		const error = new Http2Error(reason, message, this.origin);
 		this.writer.goaway(this.lastPeerStream(), code, message);
 		this.stop();
+		this.writer.flush();
 		this.transport.close('flush');
 		this.onFailed(error);
 		this.loseStreams(reason === 'http2_keepalive_timeout' ? 'connection_lost' : 'protocol_error', error);
@@ -265,6 +266,7 @@ export abstract class StreamTable implements StreamOwner, SendRoundOwner {
 	protected finish(): void {
 		if (this.closed) return;
 		this.stop();
+		this.writer.flush();
 		this.transport.close('flush');
 	}
 
