@@ -6,8 +6,11 @@ import type { MeshSnapshot } from '../control/mesh-snapshot.ts';
 import { formatDuration } from '../std/duration.ts';
 import type { ApiClient } from './api-client.ts';
 import { EXIT_FAILED, EXIT_TIMEOUT } from './exit-codes.ts';
-import { meshSnapshots } from './mesh-client.ts';
+import { meshSnapshot, meshSnapshots } from './mesh-client.ts';
 import { print } from './output.ts';
+
+/** Pauses after each; the stream comes once a second. */
+const QUICK_LOOKS_MS: readonly number[] = [30, 60, 120, 240];
 
 /** @throws ExitError when a sidecar refuses it, or the time is over */
 export async function waitForAcknowledgement(
@@ -18,9 +21,9 @@ export async function waitForAcknowledgement(
 	const revision = Math.max(...written.map((object) => Number(object.metadata.resourceVersion ?? 0)));
 	const signal = AbortSignal.timeout(timeoutMs);
 	let behind = 'the control plane has not answered';
-	for await (const mesh of meshSnapshots(client, signal)) {
-		// Before the control plane has taken it up, a refusal that stands is of something older.
-		const takenUp = mesh.controlPlane.storeRevision >= revision;
+	for await (const { mesh, quick } of looks(client, signal)) {
+		// Before the control plane has taken it up and sidecars have answered, a refusal that stands is of something older.
+		const takenUp = !quick && mesh.controlPlane.storeRevision >= revision;
 		const refused = mesh.sidecars.find((sidecar) => takenUp && sidecar.connected && sidecar.rejected.length > 0);
 		if (refused !== undefined) {
 			throw new ExitError(EXIT_FAILED, `${refused.instance} refuses its configuration: ${refused.rejected[0]?.detail}`);
@@ -35,6 +38,16 @@ export async function waitForAcknowledgement(
 	}
 	if (!signal.aborted) throw new ExitError(EXIT_FAILED, `the control plane went away; last seen: ${behind}`);
 	throw new ExitError(EXIT_TIMEOUT, `not acknowledged within ${formatDuration(timeoutMs)}: ${behind}`);
+}
+
+/** A few in quick succession, as sidecars mostly answer within milliseconds; then as the control plane sends them. */
+async function* looks(client: ApiClient, signal: AbortSignal): AsyncGenerator<{ mesh: MeshSnapshot; quick: boolean }> {
+	for (const pauseMs of QUICK_LOOKS_MS) {
+		if (signal.aborted) return;
+		yield { mesh: await meshSnapshot(client), quick: true };
+		await Bun.sleep(pauseMs);
+	}
+	for await (const mesh of meshSnapshots(client, signal)) yield { mesh, quick: false };
 }
 
 /** Null when all is acknowledged. */
