@@ -4,6 +4,7 @@ import { networkInterfaces } from 'node:os';
 import type { RequestCase, ResponseCase, Variant } from '../corpus/case.ts';
 import { cut, type Split } from './byte-split.ts';
 import type { Lane } from './corpus-proxies.ts';
+import { nextTurn } from './next-turn.ts';
 import { RawClient, type ReadResponses } from './raw-client.ts';
 import type { ArrivedRequest, UpstreamAnswer } from './recording-upstream.ts';
 import { okAnswer } from './recording-upstream.ts';
@@ -194,7 +195,7 @@ export async function observeResponse(
 		else await settled(client, () => finals() > 0, quietMs);
 		// What comes after the response must be seen before the connection is used again.
 		await client.until(() => upstream.sending === 0, LIMIT_MS);
-		for (let i = 0; i < 4; i++) await new Promise(setImmediate);
+		for (let i = 0; i < 4; i++) await nextTurn();
 		const { responses, partial, violation } = read();
 		const violations = [violation];
 		const last = responses.at(-1);

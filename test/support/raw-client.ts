@@ -1,6 +1,7 @@
 // A client that sends bytes as they are, and reads what comes back with the strict reader.
 
 import { connect, type Socket } from 'node:net';
+import { nextTurn } from './next-turn.ts';
 import { type ReadResponse, readResponse } from './strict-reader.ts';
 
 export class RawClient {
@@ -37,7 +38,7 @@ export class RawClient {
 	/** Each part in a turn of the event loop of its own. */
 	async send(parts: readonly Uint8Array[]): Promise<void> {
 		for (let i = 0; i < parts.length && !this.closed; i++) {
-			if (i > 0) await new Promise(setImmediate);
+			if (i > 0) await nextTurn();
 			if (this.socket.writable) this.socket.write(parts[i]!);
 		}
 	}

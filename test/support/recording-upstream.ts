@@ -2,6 +2,7 @@
 // each complete request as it is told.
 
 import { createServer, type Server, type Socket } from 'node:net';
+import { nextTurn } from './next-turn.ts';
 import { type ReadRequest, readRequest } from './strict-reader.ts';
 
 export interface UpstreamAnswer {
@@ -139,7 +140,7 @@ export class RecordingUpstream {
 	private async send(socket: Socket, answer: UpstreamAnswer, connection: RecordedConnection): Promise<void> {
 		this.sending++;
 		for (let i = 0; i < answer.parts.length && !socket.destroyed; i++) {
-			if (i > 0) await new Promise(setImmediate);
+			if (i > 0) await nextTurn();
 			if (!socket.destroyed) socket.write(answer.parts[i]!);
 		}
 		this.sending--;
