@@ -105,6 +105,7 @@ function scriptFor(mode: CaptureMode, options: CaptureOptions): CaptureScript {
 		const uid = process.geteuid?.() ?? 0;
 		const gid = process.getegid?.() ?? 0;
 		const unprivileged = hasCapability(CAP_SYS_ADMIN) && uid === 0 ? null : { uid, gid };
+		if (unprivileged !== null) tryUserNamespace(unshare);
 		return { kind: 'loopback', tools: { unshare, mount, setpriv }, hostsFile, unprivileged };
 	}
 	if (!hasCapability(CAP_SYS_ADMIN) || !hasCapability(CAP_NET_ADMIN)) {
@@ -131,6 +132,21 @@ function scriptFor(mode: CaptureMode, options: CaptureOptions): CaptureScript {
 		hidden: options.hidden,
 		droppedCapabilities,
 	};
+}
+
+/** Many containers and some distributions refuse them; unshare's words would be on the program's standard error. */
+function tryUserNamespace(unshare: string): void {
+	const { exitCode, stderr } = Bun.spawnSync(
+		[unshare, '--user', '--map-root-user', '--mount', '--', unshare, '--user', '--', '/bin/sh', '-c', 'exit 0'],
+		{
+			stdin: null,
+			stdout: 'ignore',
+			stderr: 'pipe',
+		},
+	);
+	if (exitCode === 0) return;
+	const [line = ''] = stderr.toString().trim().split('\n');
+	throw new CaptureError(`this user may make no user namespace here${line === '' ? '' : ` (${line})`}`);
 }
 
 function required(name: string): string {
