@@ -122,6 +122,10 @@ async function measureShape(shape: Shape, world: World, options: Options): Promi
 	}
 }
 
+/** After so many requests a runtime has compiled what it is going to; and the seconds that this may take. */
+const WARM_REQUESTS = 20_000;
+const WARM_UPS_MAX = 10;
+
 async function measureContenders(
 	shape: Shape,
 	contenders: readonly Contender[],
@@ -144,8 +148,14 @@ async function measureContenders(
 			missing.push(`${contenders[index]!.name}: ${error instanceof Error ? error.message : String(error)}`);
 		}
 	};
+	const warmUps = shape.unit === 'request' && options.rounds > 1 ? WARM_UPS_MAX : 1;
 	for (const [index, one] of contenders.entries()) {
-		await attempt(index, async () => void (await shape.load(one.target, { ...size, seconds: 1 })));
+		await attempt(index, async () => {
+			let requests = 0;
+			for (let count = 0; count < warmUps && requests < WARM_REQUESTS; count++) {
+				requests += (await shape.load(one.target, { ...size, seconds: 1 })).requests;
+			}
+		});
 	}
 	for (let round = 0; round < options.rounds; round++) {
 		for (let step = 0; step < contenders.length; step++) {
