@@ -1,6 +1,7 @@
 // What happened to each request, and whether it may: the properties of the simulation that concern
 // single requests. It is told by the clients and the programs, and knows the plans.
 
+import { STREAM_QUEUE_HIGH_BYTES } from '../../src/http2/limits.ts';
 import { mayRepeat, type RequestPlan } from './plan.ts';
 
 export type Outcome =
@@ -26,9 +27,10 @@ interface Entry {
 
 /**
  * What the mesh may hold of one body: on each of three connections a window of the network and a
- * full write buffer plus one read's worth, and some for framing.
+ * full write buffer plus one read's worth, and some for framing; on the one that is HTTP/2 also what its stream may
+ * have in its queue before the writer is told to stop.
  */
-export const BUFFERED_BYTES_MAX = 3 * (64 + 64 + 64) * 1024 + 64 * 1024;
+export const BUFFERED_BYTES_MAX = 3 * (64 + 64 + 64) * 1024 + 64 * 1024 + STREAM_QUEUE_HIGH_BYTES;
 
 export class Ledger {
 	readonly violations: string[] = [];
