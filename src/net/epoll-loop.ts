@@ -9,7 +9,7 @@
 // Bun calls a turn by `setImmediate`, looks at its own events without waiting, and calls the next one: the waiting is
 // done here. What Bun would do by itself, at a time that we do not know (its timers, an immediate of somebody), waits
 // with us, but not for long: the waiting begins with nothing after each sign of life from Bun and grows to WAIT_MS_MAX.
-// Timers of the worker's wheel are on time: their alarm rings here.
+// Timers of the worker's wheel are on time: their alarm rings here. While no socket is ours, Bun waits.
 
 import { type Pointer, ptr } from 'bun:ffi';
 import { reportFault } from '../std/fault.ts';
@@ -28,11 +28,14 @@ import type { TimeSource } from './timer-wheel.ts';
 
 /** How late what Bun does by itself may be in an idle process. */
 const WAIT_MS_MAX = 100;
+/** What is read in one turn, about: others wait so long. Among many sockets each gets less at a time. */
+const TURN_BYTES = 4 * 1024 * 1024;
+const READ_BYTES_MIN = 64 * 1024;
 /** Turns after a sign of life from Bun that do not wait at all: an immediate that somebody set has its turn. */
 const RESTLESS_TURNS = 1;
 const EVENTS_MAX = 256;
 /** What one read takes at most. */
-const READ_BYTES = 256 * 1024;
+const READ_BYTES_MAX = 1024 * 1024;
 /** struct epoll_event in 32-bit words: packed on x86-64 alone. */
 const EVENT_WORDS = process.arch === 'x64' ? 3 : 4;
 const DATA_WORD = process.arch === 'x64' ? 1 : 2;
@@ -63,8 +66,12 @@ let shared: EpollLoop | null | undefined;
 
 export class EpollLoop {
 	/** For reads: what is in it is good until the next one. */
-	readonly buffer = new Uint8Array(new ArrayBuffer(READ_BYTES));
+	readonly buffer = new Uint8Array(new ArrayBuffer(READ_BYTES_MAX));
 	readonly bufferPointer: Pointer = ptr(this.buffer);
+	/** What a read takes at most in this turn. */
+	readBytes = READ_BYTES_MAX;
+	/** How long a turn may wait when nothing is known of Bun. Tests that live on Bun's timers wait less. */
+	waitMsMax = WAIT_MS_MAX;
 	/** For tests: what was read is overwritten when its call is over, so that who keeps it is found out. */
 	spoilsReads = false;
 	private readonly watched: (Watched | undefined)[] = [];
@@ -79,6 +86,8 @@ export class EpollLoop {
 	private ending: (() => void)[] = [];
 	private isTurning = false;
 	private isScheduled = false;
+	/** Bun's timer for the next alarm, while no socket is ours. */
+	private bell: ReturnType<typeof setTimeout> | null = null;
 	private quietTurns = 0;
 	private readonly alarms = new Set<Alarm>();
 	private readonly turn = () => this.run();
@@ -123,7 +132,11 @@ export class EpollLoop {
 				this.alarms.add(alarm);
 				this.schedule();
 			},
-			clearAlarm: () => this.alarms.delete(alarm),
+			clearAlarm: () => {
+				this.alarms.delete(alarm);
+				// A timer that is left would keep the process.
+				if (this.bell !== null) this.schedule();
+			},
 		};
 	}
 
@@ -157,19 +170,29 @@ export class EpollLoop {
 		this.schedule();
 	}
 
-	/** As long as there is something to wait for. */
+	/** A turn follows. */
 	private schedule(): void {
 		if (this.isScheduled || this.isTurning) return;
 		this.isScheduled = true;
+		if (this.bell !== null) clearTimeout(this.bell);
+		this.bell = null;
 		setImmediate(this.turn);
+	}
+
+	/** After a turn. Without a socket of ours the waiting is Bun's. */
+	private scheduleNext(): void {
+		if (this.count > 0 || this.atEnd.length > 0) this.schedule();
+		else if (this.alarms.size > 0) this.bell = setTimeout(this.turn, this.untilAlarmMs());
 	}
 
 	private run(): void {
 		this.isScheduled = false;
+		this.bell = null;
 		this.isTurning = true;
 		try {
 			this.endTurn();
-			const count = this.calls.epoll_wait(this.fd, this.eventsPointer, EVENTS_MAX, this.waitMs());
+			const waitMs = this.count === 0 ? 0 : this.waitMs();
+			const count = this.calls.epoll_wait(this.fd, this.eventsPointer, EVENTS_MAX, waitMs);
 			if (count > 0) this.handle(count);
 			else if (count < 0 && this.calls.errno() !== EINTR) throw new Error(`epoll_wait: errno ${this.calls.errno()}`);
 			if (this.alarms.size > 0) this.ring();
@@ -178,7 +201,7 @@ export class EpollLoop {
 			reportFault('process', 'the event loop', error);
 		}
 		this.isTurning = false;
-		if (this.count > 0 || this.alarms.size > 0 || this.atEnd.length > 0) this.schedule();
+		this.scheduleNext();
 	}
 
 	private waitMs(): number {
@@ -186,17 +209,21 @@ export class EpollLoop {
 			this.quietTurns++;
 			return 0;
 		}
-		const longest = this.quietTurns < 16 ? 1 << (this.quietTurns++ - RESTLESS_TURNS) : WAIT_MS_MAX;
-		const wait = Math.min(longest, WAIT_MS_MAX);
-		if (this.alarms.size === 0) return wait;
+		const longest = this.quietTurns < 16 ? 1 << (this.quietTurns++ - RESTLESS_TURNS) : this.waitMsMax;
+		return Math.min(longest, this.waitMsMax, this.untilAlarmMs());
+	}
+
+	/** Whole milliseconds, 0 when one is due; Infinity: there is none. */
+	private untilAlarmMs(): number {
+		if (this.alarms.size === 0) return Number.POSITIVE_INFINITY;
 		let dueMs = Number.POSITIVE_INFINITY;
 		for (const alarm of this.alarms) dueMs = Math.min(dueMs, alarm.dueMs);
-		const untilAlarm = Math.ceil(dueMs - performance.now());
-		return untilAlarm <= 0 ? 0 : Math.min(wait, untilAlarm);
+		return Math.max(0, Math.ceil(dueMs - performance.now()));
 	}
 
 	private handle(count: number): void {
 		const { events, watched } = this;
+		this.readBytes = Math.min(READ_BYTES_MAX, Math.max(READ_BYTES_MIN, Math.floor(TURN_BYTES / count)));
 		for (let index = 0; index < count; index++) {
 			const at = index * EVENT_WORDS;
 			const one = watched[events[at + DATA_WORD]!];

@@ -244,8 +244,8 @@ export class EpollSocket<Data> extends Watched {
 	}
 
 	private read(): void {
-		const { calls, buffer, bufferPointer } = this.loop;
-		const count = calls.recv(this.fd, bufferPointer, buffer.length, READ_FLAGS);
+		const { calls, buffer, bufferPointer, readBytes } = this.loop;
+		const count = calls.recv(this.fd, bufferPointer, readBytes, READ_FLAGS);
 		if (count > 0) {
 			this.events.data(this, buffer.subarray(0, count));
 			if (this.loop.spoilsReads) buffer.fill(0xa5, 0, count);
