@@ -207,6 +207,14 @@ describe('a peer that does not read', () => {
 		expectCalm(peer, 'http2_outbound_queue_full');
 	});
 
+	test('opens many streams at once, again and again: each answer counts', () => {
+		const peer = new ServerPeer({ outboundFramesMax: 500 }, (stream) => stream.writeHead(OK, true)).open();
+		peer.transport.room = false;
+		const hundred = (first: number) => Array.from({ length: 100 }, (_, i) => headers(1 + 2 * (first + i), GET_FIELDS));
+		expect(attack(peer, 5000, (i) => peer.receive(...hundred(100 * i)))).toBeLessThan(8);
+		expectCalm(peer, 'http2_outbound_queue_full');
+	});
+
 	test('gives no window: what waits for it is bounded even when the writer does not heed', () => {
 		const peer = new ServerPeer().open([Setting.initialWindowSize, 0]);
 		peer.receive(headers(1, GET_FIELDS));

@@ -39,7 +39,7 @@ export class FrameWriter {
 	frameBytesMax = FRAME_BYTES_DEFAULT;
 	/** `write` returned false and `transportDrained` has not come. */
 	blocked = false;
-	/** Since `blocked`. */
+	/** Of all kinds, since `blocked`; those that were gathered then are not among them. */
 	framesWaiting = 0;
 	controlFramesWaiting = 0;
 
@@ -161,16 +161,19 @@ export class FrameWriter {
 	/** From the front of `queue`, which is not empty; how many bytes, at most `bytesMax`. They are to be consumed. */
 	queued(streamId: number, queue: DataQueue, bytesMax: number, ends: boolean): number {
 		this.flush();
+		// The transport may have found out that the connection is gone: nothing waits any more.
+		if (queue.length === 0) return 0;
 		const bytes = queue.frames(streamId, bytesMax, ends);
 		const { framed } = queue;
+		if (this.blocked) this.framesWaiting++;
 		this.send(bytes);
 		return framed;
 	}
 
 	/** Where the next frame, of so many bytes, goes in `scratch`. */
 	private room(bytes: number): number {
-		if (gathering === null) return 0;
-		if (gathering !== this || gathered + bytes > SCRATCH_BYTES) gathering.flush();
+		// When the transport finds out that a connection is gone, who hears of it may write to others, which gather in turn.
+		while (gathering !== null && (gathering !== this || gathered + bytes > SCRATCH_BYTES)) gathering.flush();
 		return gathered;
 	}
 
@@ -186,12 +189,12 @@ export class FrameWriter {
 	}
 
 	private keep(end: number): void {
+		if (this.blocked) this.framesWaiting++;
 		gathering = this;
 		gathered = end;
 	}
 
 	private send(bytes: Uint8Array): void {
-		if (this.blocked) this.framesWaiting++;
 		if (!this.transport.write(bytes)) this.blocked = true;
 	}
 }

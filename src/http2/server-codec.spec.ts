@@ -339,6 +339,19 @@ describe('flow control', () => {
 		expect(peer.transport.take().map(({ payload }) => payload.length)).toEqual([16_384, 16_384, 16_384, 848]);
 	});
 
+	test('a connection that turns out to be gone when what was gathered leaves has nothing more to send', () => {
+		const peer = new ServerPeer().open([Setting.initialWindowSize, 0]);
+		peer.receive(headers(1, GET_FIELDS));
+		peer.streams[0]!.writeHead(OK, false);
+		peer.streams[0]!.writeData(new Uint8Array(1000), false);
+		peer.transport.write = () => {
+			peer.codec.transportClosed(null);
+			return true;
+		};
+		peer.receive(Buffer.concat([frame(FrameType.ping, 0, 0, new Uint8Array(8)), windowUpdate(1, 1000)]));
+		expect(peer.requests[0]!.reset).toBe('connection_lost');
+	});
+
 	test('trailers wait for the data before them', () => {
 		const peer = new ServerPeer().open([Setting.initialWindowSize, 10]);
 		peer.receive(headers(1, GET_FIELDS));
