@@ -1,6 +1,6 @@
 // Connect attempts, time limits and access logs of the TCP proxy, on the simulated network.
 
-import { afterEach, expect, test } from 'bun:test';
+import { afterAll, afterEach, expect, test } from 'bun:test';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -24,6 +24,8 @@ const ECHO: ConnectionHandler = {
 	onClose() {},
 };
 const worlds: World[] = [];
+const files = mkdtempSync(join(tmpdir(), 'weft-tcp-'));
+afterAll(() => rmSync(files, { recursive: true, force: true }));
 
 afterEach(async () => {
 	for (const world of worlds.splice(0)) await world.stop();
@@ -32,7 +34,7 @@ afterEach(async () => {
 class World {
 	readonly clock = new VirtualClock();
 	readonly network = new SimulatedNetwork({ seed: 9, clock: this.clock, cutReads: false });
-	private readonly directory = mkdtempSync(join(tmpdir(), 'weft-tcp-'));
+	private readonly directory = mkdtempSync(join(files, 'world-'));
 	private readonly logFile = join(this.directory, 'access.log');
 	private readonly proxy: RunningProxy;
 

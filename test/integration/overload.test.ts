@@ -15,7 +15,7 @@ const GET = Buffer.from('GET / HTTP/1.1\r\nhost: a\r\n\r\n');
 const LIMIT_MS = 60_000;
 const DESCRIPTORS = 160;
 
-const directory = mkdtempSync(join(tmpdir(), 'weft-storm-'));
+let directory = '';
 const clients: RawClient[] = [];
 let weft: WeftProcess;
 let port = 0;
@@ -38,7 +38,8 @@ async function start(into: readonly string[] = []): Promise<void> {
 			],
 		},
 	};
-	const file = join(mkdtempSync(join(tmpdir(), 'weft-storm-')), 'bootstrap.json');
+	directory = mkdtempSync(join(tmpdir(), 'weft-storm-'));
+	const file = join(directory, 'bootstrap.json');
 	writeFileSync(file, JSON.stringify(bootstrap));
 	weft = new WeftProcess(['proxy', '-c', file], {}, into);
 	await weft.says(/main: ready/);
