@@ -1,7 +1,7 @@
 // The whole proxy on the simulated network: what depends on time, by moving it.
 
 import { afterEach, describe, expect, test } from 'bun:test';
-import { create, toBinary } from '@bufbuild/protobuf';
+import { create, fromJson, toBinary } from '@bufbuild/protobuf';
 import { AddressSchema } from '../generated/envoy/config/core/v3/address_pb.ts';
 import { type Listener, ListenerSchema } from '../generated/envoy/config/listener/v3/listener_pb.ts';
 import { CLIENT_PREFACE, Flag, FrameType } from '../http2/frames.ts';
@@ -19,10 +19,12 @@ import {
 } from '../http2/testing.ts';
 import type { Connection, ConnectionHandler } from '../net/network.ts';
 import { SimulatedNetwork } from '../net/simulated-network.ts';
+import { TestAuthority } from '../net/testing-certificates.ts';
 import { parseBootstrap } from '../proxy/bootstrap.ts';
 import { FakeDiscovery } from '../proxy/cluster/testing-upstream.ts';
 import type { Exchange } from '../proxy/http-filters/exchange.ts';
 import type { HttpFilter, HttpFilterFactory } from '../proxy/http-filters/filter.ts';
+import { typeRegistry } from '../proxy/type-registry.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import { faultSink } from '../std/fault.ts';
@@ -34,6 +36,7 @@ import { type RunningProxy, startProxy } from './proxy.ts';
 
 const TYPE = 'type.googleapis.com/envoy.extensions.filters';
 const ROUTER = { name: 'router', typed_config: { '@type': `${TYPE}.http.router.v3.Router` } };
+const DOWNSTREAM_TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext';
 const PORT = 15080;
 const UPSTREAM_PORT = 15081;
 
@@ -570,6 +573,48 @@ test('a listener that was removed leaves no timer behind once its connections ha
 	world.advance(100);
 	expect(peer.closed).toBe(true);
 	expect(world.clock.nextDueMs()).toBe(null);
+});
+
+test('the certificates of a listener that was replaced, or removed, are not watched any more', async () => {
+	const authority = await TestAuthority.create('a');
+	const ends: string[] = [];
+	const chains = async (notAfterMs: number) => {
+		const { certificatePem, privateKeyPem } = await authority.issue({ notAfterMs });
+		const pair = {
+			certificate_chain: { inline_string: certificatePem },
+			private_key: { inline_string: privateKeyPem },
+		};
+		const context = { '@type': DOWNSTREAM_TLS, common_tls_context: { tls_certificates: [pair] } };
+		const tcp = { '@type': `${TYPE}.network.tcp_proxy.v3.TcpProxy`, stat_prefix: 't', cluster: 'up' };
+		const json = [
+			{ filters: [{ name: 'tcp', typed_config: tcp }], transport_socket: { name: 'tls', typed_config: context } },
+		];
+		return fromJson(ListenerSchema, { filter_chains: json }, { registry: typeRegistry }).filterChains;
+	};
+	const look = () => {
+		for (const family of world.registry.all()) {
+			if (family.name !== 'envoy_listener_ssl_certificate_expiration_unix_time_seconds') continue;
+			const values = [...family.series()].map(({ instrument }) => ('value' in instrument ? instrument.value : null));
+			ends.push(values.join());
+		}
+	};
+	await world.start(routes({}), OK);
+	const discovery = new FakeDiscovery();
+	const followed = world.proxy.listeners.follow(discovery, 0);
+	const { message } = world.proxy.listeners.status()[0]!;
+	const value = { address: '127.0.0.1', portSpecifier: { case: 'portValue' as const, value: PORT + 100 } };
+	const address = create(AddressSchema, { address: { case: 'socketAddress', value } });
+	const first = { ...message, name: 'secure', address, filterChains: await chains(2_000_000_000_000) };
+	discovery.give(LISTENER_TYPE, { secure: toBinary(ListenerSchema, first) });
+	await followed;
+	look();
+	const second = { ...first, tcpBacklogSize: 7, filterChains: await chains(2_100_000_000_000) };
+	discovery.give(LISTENER_TYPE, { secure: toBinary(ListenerSchema, second) });
+	look();
+	discovery.give(LISTENER_TYPE, {}, ['secure']);
+	look();
+	expect(ends).toEqual(['2000000000', '2100000000', '']);
+	expect(world.metric('envoy_server_days_until_first_cert_expiring')).toBe(2 ** 32 - 1);
 });
 
 test('a listener whose new socket cannot be had listens as before', async () => {

@@ -270,6 +270,12 @@ export class ActiveListener implements InspectionListener {
 		for (const { connection } of this.held) connection.reset();
 	}
 
+	/** Removed or replaced: when its certificates end is nobody's concern any more. */
+	forgetCertificates(): void {
+		this.unfollow();
+		this.unfollow = () => {};
+	}
+
 	/** Connections, those to come too, end with what is under way on them; see `ServedConnection.drain`. */
 	drain(gently = false): void {
 		this.draining = true;
@@ -287,7 +293,7 @@ export class ActiveListener implements InspectionListener {
 		this.stopListening();
 		for (const timer of this.drainTimers) timer.cancel();
 		this.drainTimers.clear();
-		this.unfollow();
+		this.forgetCertificates();
 		if (this.inForce !== null) for (const chain of allChains(this.inForce)) releaseFilterChain(chain);
 	}
 

@@ -364,6 +364,7 @@ export class ListenerManager implements ListenerDirectory {
 			if (this.byAddress.get(key) === entry) this.byAddress.delete(key);
 		}
 		entry.active.stopListening();
+		entry.active.forgetCertificates();
 		const kept = new Set(next === null ? [] : allChains(next));
 		const gone = new Set([
 			...allChains(entry.newest),
