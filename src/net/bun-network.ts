@@ -191,7 +191,12 @@ export class BunNetwork implements Network {
 		if (bound.kind === 'ip' && this.takesOwn(options)) {
 			const own = fds.map((fd) => this.ownListener(fd, bound, options, onConnection));
 			setBacklogs(fds, options);
-			for (const one of own) one.start();
+			try {
+				for (const one of own) one.start();
+			} catch (error) {
+				for (const one of own) one.stop();
+				throw error;
+			}
 			return this.listenerOf(asked, bound, own);
 		}
 		const natives: NativeListener[] = [];
@@ -223,16 +228,17 @@ export class BunNetwork implements Network {
 		onConnection: (connection: Connection) => void,
 	): EpollListener {
 		const loop = this.loop!;
-		// Else all connections have the address that is listened on.
+		// Else all connections have the address that is listened on, as the kernel has it: `bound` may be written otherwise.
 		const isAny = parseIp(bound.host)?.every((byte) => byte === 0) === true;
+		const listening = inSameNamespace(bound, socketName(fd) ?? bound);
 		return new EpollListener(loop, fd, (accepted, name) => {
-			if (options.admit !== undefined && !options.admit(accepted >= this.descriptors.acceptMax)) {
+			if (!this.admitsOwn(accepted, options)) {
 				closeDescriptor(accepted);
 				return;
 			}
 			const own = isAny ? socketName(accepted) : null;
 			const remote: IpAddress = inSameNamespace(bound, name);
-			const local: IpAddress = own === null ? bound : inSameNamespace(bound, own);
+			const local: IpAddress = own === null ? listening : inSameNamespace(bound, own);
 			const socket = new EpollSocket<BunConnection | null>(loop, accepted, LOOP_EVENTS, null);
 			if (!socket.watch()) return;
 			const connection = new BunConnection(this.boundary, 'downstream', remote, local, socket);
@@ -243,6 +249,16 @@ export class BunNetwork implements Network {
 				this.boundary.caught(connection, error);
 			}
 		});
+	}
+
+	private admitsOwn(accepted: number, { admit }: ListenOptions): boolean {
+		if (admit === undefined) return true;
+		try {
+			return admit(accepted >= this.descriptors.acceptMax);
+		} catch (error) {
+			this.boundary.caught(null, error);
+			return false;
+		}
 	}
 
 	private listenerOf(asked: Address, bound: Address, natives: readonly NativeListener[]): BunListener {

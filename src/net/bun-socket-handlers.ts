@@ -11,6 +11,7 @@ import type { BunConnection } from './bun-connection.ts';
 import { connectError } from './bun-errors.ts';
 import type { EpollSocket, SocketEvents } from './epoll-socket.ts';
 import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
+import { closeDescriptor } from './socket-passing.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import { giveBack, type TurnEnd } from './write-buffer.ts';
 
@@ -153,17 +154,32 @@ const SHARED = {
 
 export const SERVER_TLS_HANDLERS: NativeHandlers = { ...SHARED, open() {}, handshake: onHandshake };
 
-/** Makes a plain connected socket one of Bun's. `adopted` is called later, or `failed`. */
+/** Makes a plain connected socket one of Bun's. `adopted` is called later, or `failed`, once or twice: `fd` is closed then. */
 export function adoptSocket(
 	fd: number,
 	on: { readonly adopted: (socket: NativeSocket) => void; readonly failed: (error: unknown) => void },
 ): void {
+	let isOurs = true;
+	const failed = (error: unknown) => {
+		// Bun leaves it open, and says so by its handler and by its promise.
+		if (isOurs) closeDescriptor(fd);
+		isOurs = false;
+		on.failed(error);
+	};
+	const open = (socket: NativeSocket) => {
+		isOurs = false;
+		on.adopted(socket);
+	};
 	const options = {
 		...{ fd, allowHalfOpen: true, data: null },
-		socket: { ...SHARED, open: on.adopted, connectError: (_socket: unknown, error: Error) => on.failed(error) },
+		socket: { ...SHARED, open, connectError: (_socket: unknown, error: Error) => failed(error) },
 	};
-	// Bun has `fd`; its types do not say so.
-	(Bun.connect as (options: unknown) => Promise<unknown>)(options).catch(on.failed);
+	try {
+		// Bun has `fd`; its types do not say so.
+		(Bun.connect as (options: unknown) => Promise<unknown>)(options).catch(failed);
+	} catch (error) {
+		failed(error);
+	}
 }
 
 /** Of plain connections that were accepted in our own event loop. */

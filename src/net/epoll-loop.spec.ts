@@ -1,8 +1,11 @@
 import { describe, expect, test } from 'bun:test';
-import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { BunNetwork } from './bun-network.ts';
+import { adoptSocket } from './bun-socket-handlers.ts';
 import { EpollLoop } from './epoll-loop.ts';
+import { HandedSockets } from './handed-sockets.ts';
 import type { Address } from './network.ts';
 import { Recorder } from './testing-recorder.ts';
 import { TimerWheel } from './timer-wheel.ts';
@@ -10,6 +13,7 @@ import { TimerWheel } from './timer-wheel.ts';
 const loopback: Address = { kind: 'ip', host: '127.0.0.1', port: 0 };
 const loop = EpollLoop.shared();
 const MEBIBYTE = 1024 * 1024;
+const hasIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'));
 
 async function pair(network: BunNetwork): Promise<{ near: Recorder; far: Recorder; close(): void }> {
 	const far = new Recorder();
@@ -182,6 +186,137 @@ describe.skipIf(loop === null)('the event loop of our own', () => {
 		listener.close();
 		expect(openSockets()).toBe(before);
 	});
+
+	test('a reset that a write comes upon is not taken for an end', async () => {
+		const { near, far, close } = await pair(network);
+		near.connection!.write(Buffer.from('into the void'));
+		far.connection!.reset();
+		await near.closed();
+		expect(near.events).toEqual(['connect', 'close']);
+		expect(near.error?.code).toBe('connection_reset');
+		close();
+	});
+
+	test('what came before the reset that a write comes upon is given out', async () => {
+		const { near, far, close } = await pair(network);
+		// So much leaves at once.
+		far.connection!.write(new Uint8Array(20_000));
+		far.connection!.reset();
+		near.connection!.write(new Uint8Array(20_000));
+		await near.closed();
+		expect(near.receivedBytes).toBe(20_000);
+		expect(near.events).toEqual(['connect', 'data', 'close']);
+		expect(near.error?.code).toBe('connection_reset');
+		close();
+	});
+
+	test('a connection on which a write failed is not closed in order', async () => {
+		const { near, far, close } = await pair(network);
+		far.connection!.end();
+		await near.ended();
+		// The peer is gone altogether: the first write has it say so, the second comes upon that.
+		far.connection!.reset();
+		near.connection!.write(new Uint8Array(20_000));
+		near.connection!.write(Buffer.from('lost'));
+		near.connection!.end();
+		await near.closed();
+		expect(near.error?.code).toBe('connection_reset');
+		close();
+	});
+
+	test('a paused connection that cannot be watched again fails', async () => {
+		const { near, far, close } = await pair(network);
+		near.connection!.pause();
+		near.connection!.end();
+		await far.ended();
+		far.connection!.end();
+		await far.closed();
+		// So that there is a turn in which the kernel says that both directions are over.
+		(await pair(network)).close();
+		const { calls } = loop!;
+		const { epoll_ctl: control } = calls;
+		calls.epoll_ctl = (() => -1) as unknown as typeof control;
+		try {
+			near.connection!.resume();
+		} finally {
+			calls.epoll_ctl = control;
+		}
+		await near.closed();
+		expect(near.error?.code).toBe('connection_reset');
+		close();
+	});
+
+	test('a descriptor that Bun does not take is closed, once', async () => {
+		// One that no event loop can watch.
+		const fd = openSync('/dev/null', 'r');
+		const failed = Promise.withResolvers<void>();
+		let count = 0;
+		adoptSocket(fd, {
+			adopted: () => {},
+			failed: () => {
+				count++;
+				failed.resolve();
+			},
+		});
+		await failed.promise;
+		expect(() => fstatSync(fd)).toThrow('EBADF');
+		const successors = Array.from({ length: 8 }, () => openSync('/dev/null', 'r'));
+		await Bun.sleep(0);
+		for (const successor of successors) closeSync(successor);
+		expect(count).toBeGreaterThanOrEqual(1);
+	});
+
+	test('of handed sockets of which one cannot be listened on, none is left', () => {
+		const group = network.makeSockets({ address: loopback }, 1);
+		const before = openSockets();
+		const handed = new HandedSockets();
+		const bad = openSync('/dev/null', 'r');
+		handed.add({ asked: group.bound, bound: group.bound, fds: [...group.fds, bad] });
+		const receiver = new BunNetwork({ loop, handed, handedOnly: true });
+		expect(() => receiver.listen({ address: group.bound }, () => {})).toThrow(
+			expect.objectContaining({ code: 'permission_denied' }),
+		);
+		expect(openSockets()).toBe(before - 1);
+		expect(() => fstatSync(bad)).toThrow('EBADF');
+		network.listen({ address: group.bound }, () => {}).close();
+	});
+
+	test('a connection that cannot be judged is not admitted, and leaves no socket', async () => {
+		const before = openSockets();
+		const caught: unknown[] = [];
+		const failing = new BunNetwork({ loop, onCaught: (error) => caught.push(error) });
+		const admit = () => {
+			throw new Error('a bug in a test');
+		};
+		const listener = failing.listen({ address: loopback, admit }, () => {});
+		const near = new Recorder();
+		near.connection = network.connect({ address: listener.address }, near);
+		await near.ended();
+		near.connection.reset();
+		listener.close();
+		expect(openSockets()).toBeLessThanOrEqual(before);
+		expect(caught).toHaveLength(1);
+	});
+
+	test.skipIf(!hasIpv6).each(['0:0:0:0:0:0:0:1', '::ffff:127.0.0.1'])(
+		'connections accepted on %s have the address as it is written by all',
+		async (host) => {
+			const expected: string[] = [];
+			for (const one of [network, new BunNetwork()]) {
+				const far = new Recorder();
+				const listener = one.listen({ address: { kind: 'ip', host, port: 0 } }, (connection) => far.attach(connection));
+				const near = new Recorder();
+				near.connection = one.connect({ address: listener.address }, near);
+				near.connection.write(Buffer.from('hello'));
+				await far.received('hello');
+				const { local } = far.connection!;
+				expected.push(local.kind === 'ip' ? local.host : '');
+				near.connection.reset();
+				listener.close();
+			}
+			expect(expected[0]).toBe(expected[1]!);
+		},
+	);
 
 	test('without a descriptor left it accepts again when there is one', async () => {
 		const script = join(import.meta.dir, 'testing-descriptor-limit.ts');

@@ -43,6 +43,8 @@ export interface SocketEvents<Data> {
 	connectError?(socket: EpollSocket<Data>, error: Error): void;
 }
 
+/** What is still read of a connection on which a write failed: more than the kernel holds by default. */
+const LAST_BYTES_MAX = 8 * 1024 * 1024;
 const READ_FLAGS = MSG_DONTWAIT;
 const WRITE_FLAGS = MSG_DONTWAIT | MSG_NOSIGNAL;
 
@@ -54,6 +56,8 @@ export class EpollSocket<Data> extends Watched {
 	/** The loop does not watch it for now. */
 	private isDetached = false;
 	private noDelay = true;
+	/** What a write came upon. The kernel says so once: after that a read finds what looks like an end in order. */
+	private failure: Error | null = null;
 
 	constructor(
 		private readonly loop: EpollLoop,
@@ -150,9 +154,23 @@ export class EpollSocket<Data> extends Watched {
 	}
 
 	private refused(errno: number): number {
-		// Not from within the call of who writes.
-		queueMicrotask(() => this.fail(systemError('send', errno)));
+		if (this.failure === null) {
+			this.failure = systemError('send', errno);
+			// Not from within the call of who writes.
+			this.loop.atTurnEnd(() => this.failWithRest());
+		}
 		return -1;
+	}
+
+	/** A peer that goes may have said why: an answer to half a request. */
+	private failWithRest(): void {
+		let left = LAST_BYTES_MAX;
+		while (left > 0 && this.fd >= 0 && !this.isPaused && !this.hasEnded) {
+			const count = this.read();
+			if (count === 0) break;
+			left -= count;
+		}
+		this.finish();
 	}
 
 	/** The kernel hears of it when there is something to read. */
@@ -243,22 +261,25 @@ export class EpollSocket<Data> extends Watched {
 		this.isDetached = true;
 	}
 
-	private read(): void {
+	/** @returns how many bytes were given out */
+	private read(): number {
 		const { calls, buffer, bufferPointer, readBytes } = this.loop;
 		const count = calls.recv(this.fd, bufferPointer, readBytes, READ_FLAGS);
 		if (count > 0) {
 			this.events.data(this, buffer.subarray(0, count));
 			if (this.loop.spoilsReads) buffer.fill(0xa5, 0, count);
-			return;
+			return count;
 		}
-		if (count === 0) {
+		if (count < 0) {
+			const errno = calls.errno();
+			if (errno !== EAGAIN && errno !== EINTR) this.fail(systemError('recv', errno));
+		} else if (this.failure !== null) this.finish();
+		else {
 			this.hasEnded = true;
 			this.events.end(this);
 			this.ask();
-			return;
 		}
-		const errno = calls.errno();
-		if (errno !== EAGAIN && errno !== EINTR) this.fail(systemError('recv', errno));
+		return 0;
 	}
 
 	/** Tells the kernel what is wanted now. */
@@ -266,17 +287,22 @@ export class EpollSocket<Data> extends Watched {
 		if (this.fd < 0 || this.isConnecting) return;
 		if (this.isDetached) {
 			if (this.isPaused) return;
+			if (!this.loop.watch(this, EPOLLIN)) {
+				this.failure ??= systemError('epoll_ctl', this.loop.calls.errno());
+				this.loop.atTurnEnd(() => this.finish());
+				return;
+			}
 			this.isDetached = false;
-			this.loop.watch(this, EPOLLIN);
 		}
 		const interest = (this.isPaused || this.hasEnded ? 0 : EPOLLIN) | (this.wantsDrain ? EPOLLOUT : 0);
 		this.loop.change(this, interest);
 	}
 
+	/** In order, unless a write had failed. */
 	private finish(): void {
 		if (this.fd < 0) return;
 		this.release();
-		this.events.close(this);
+		this.events.close(this, this.failure ?? undefined);
 	}
 
 	private fail(error: Error): void {
