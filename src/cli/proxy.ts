@@ -113,10 +113,15 @@ export function register(program: Command): void {
 		.action((_flags: unknown, self: Command) => {
 			const flags = self.opts<Flags>();
 			if (flags.worker === true) return import('../app/workers/worker.ts').then(({ runWorker }) => runWorker());
-			logSink.level = flags.logLevel;
+			logSink.level = flags.mode === 'validate' ? withoutDeeds(flags.logLevel) : flags.logLevel;
 			logSink.format = flags.logFormat;
 			return endWith('proxy', () => (flags.mode === 'validate' ? validate(flags) : serve(flags)));
 		});
+}
+
+/** Below a warning the log says what was done (`listener added`), and validation does nothing. */
+function withoutDeeds(level: LogLevel): LogLevel {
+	return LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf('warning') ? 'warning' : level;
 }
 
 async function validate(flags: Flags): Promise<number> {
