@@ -7,7 +7,7 @@ import { type ApiClient, clientFor, failure, resourcePath } from './api-client.t
 import { EXIT_FAILED, EXIT_INVALID } from './exit-codes.ts';
 import { displayName, parseWanted } from './kind-argument.ts';
 import { readManifests } from './manifest-files.ts';
-import { print } from './output.ts';
+import { print, warn } from './output.ts';
 
 interface DeleteOptions {
 	readonly namespace: string;
@@ -79,6 +79,7 @@ async function deleteOne(client: ApiClient, one: Doomed, options: DeleteOptions)
 	const answer = await client.send({ method: 'DELETE', path });
 	if (answer.status === 404) return false;
 	if (answer.status >= 400) throw failure(answer);
+	for (const warning of answer.warnings) warn(warning);
 	print(`${displayName(one.kind, one.name)} deleted${options.dryRun === true ? ' (dry run)' : ''}`);
 	return true;
 }

@@ -44,3 +44,8 @@ export function storePrefix(group: string, kind: string): string {
 /** Labels and annotations of weft's own. */
 export const MANAGED_BY_LABEL = 'app.kubernetes.io/managed-by';
 export const WEFT_RUN = 'weft-run';
+
+/** Made by a registration of `weft run`, and not a user's own. */
+export function isManaged(object: Pick<MeshObject, 'metadata'>): boolean {
+	return object.metadata.labels?.[MANAGED_BY_LABEL] === WEFT_RUN;
+}

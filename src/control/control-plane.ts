@@ -144,6 +144,7 @@ export class ControlPlane {
 
 	private onModelChange(change: MeshChange): void {
 		this.resources.apply(change);
+		this.registry.onServicesRemoved(change.removedServices);
 		// A new route says at once that it is accepted; who has it is counted when they have answered.
 		this.statuses.mark(change.httpRoutes);
 		if (change.services.size > 0 || change.routes.size > 0) this.statusesMayDiffer();

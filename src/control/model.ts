@@ -37,6 +37,8 @@ const RELIST_DELAY_MS = 1000;
 export interface MeshChange {
 	/** Services that appeared, changed or went. */
 	readonly services: Set<string>;
+	/** Those of them that are gone, as they last were. */
+	readonly removedServices: Map<string, Service>;
 	/** Services whose instances changed. */
 	readonly endpoints: Set<string>;
 	/** Services whose routes are to be compiled anew. */
@@ -247,6 +249,8 @@ export class MeshModel {
 		switch (kind) {
 			case 'Service':
 				this.change.services.add(key);
+				if (after !== null) this.change.removedServices.delete(key);
+				else if (before !== null) this.change.removedServices.set(key, before as Service);
 				this.change.endpoints.add(key);
 				this.change.routes.add(key);
 				for (const route of this.routesByParent.get(key)) this.change.httpRoutes.add(route);
@@ -327,6 +331,7 @@ export function selects(selector: Readonly<Record<string, string>>, labels: Read
 function emptyChange(): MeshChange {
 	return {
 		services: new Set(),
+		removedServices: new Map(),
 		endpoints: new Set(),
 		routes: new Set(),
 		httpRoutes: new Set(),

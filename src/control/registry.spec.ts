@@ -123,6 +123,120 @@ describe('when the stream ends', () => {
 	});
 });
 
+describe('a Service that is deleted while its instances run', () => {
+	const reviews = () => mesh.objects.get(SERVICE, 'default', 'reviews');
+	const own = `
+apiVersion: v1
+kind: Service
+metadata: { name: reviews, namespace: default }
+spec: { selector: { app: reviews }, ports: [{ port: 80, targetPort: 9080 }] }`;
+	const remove = async () => {
+		await mesh.objects.delete(SERVICE, 'default', 'reviews');
+		await settle();
+		await settle();
+	};
+
+	/** As the control plane puts it together. */
+	const follow = (one: Registry) => {
+		const { apply } = mesh.resources;
+		mesh.resources.apply = (change) => {
+			apply.call(mesh.resources, change);
+			one.onServicesRemoved(change.removedServices);
+		};
+	};
+
+	beforeEach(() => follow(registry));
+
+	test('and was made for them comes back at once, at its address', async () => {
+		await mesh.apply(own.replaceAll('reviews', 'ahead'));
+		registry.connect(node());
+		await settle();
+		const before = await reviews();
+		await mesh.objects.delete(SERVICE, 'default', 'ahead');
+		await remove();
+		const after = await reviews();
+		expect(after?.spec).toEqual(before!.spec);
+		expect(after?.metadata.uid).not.toBe(before!.metadata.uid);
+		// Each time.
+		await remove();
+		expect(await reviews()).not.toBeNull();
+	});
+
+	test('comes back at another address where its own was given away', async () => {
+		registry.connect(node());
+		await settle();
+		const address = (await reviews())?.spec.clusterIP ?? '';
+		await mesh.objects.delete(SERVICE, 'default', 'reviews');
+		await mesh.apply(own.replaceAll('name: reviews', 'name: thief').replace('{ sel', `{ clusterIP: ${address}, sel`));
+		await settle();
+		expect((await reviews())?.spec.clusterIP).toMatch(/^127\.96\./);
+		expect((await reviews())?.spec.clusterIP).not.toBe(address);
+	});
+
+	test('stays deleted when no instance is left', async () => {
+		const registration = registry.connect(node());
+		await settle();
+		registration.close(true);
+		await settle();
+		await remove();
+		expect(await reviews()).toBeNull();
+	});
+
+	test('and is on its way back, comes back with it', async () => {
+		const registration = registry.connect(node());
+		await settle();
+		registration.close(false);
+		await remove();
+		expect(await reviews()).toBeNull();
+		registry.connect(node());
+		await settle();
+		expect(await reviews()).not.toBeNull();
+	});
+
+	test('and a user made stays deleted, also when a sidecar connects again, until another instance starts', async () => {
+		await mesh.apply(own);
+		const old = registry.connect(node());
+		await settle();
+		await remove();
+		expect(await reviews()).toBeNull();
+		registry.connect(node());
+		old.close(false);
+		await settle();
+		expect(await reviews()).toBeNull();
+		await registry.stop();
+		registry = new Registry({ objects: mesh.objects, model: mesh.model, clock: mesh.clock });
+		registry.start();
+		registry.connect(node());
+		await settle();
+		expect(await reviews()).toBeNull();
+		registry.connect(node({ instance: 'reviews-v1-2' }));
+		await settle();
+		expect((await reviews())?.spec.ports[0]?.port).toBe(9080);
+	});
+
+	test('and a user has taken over stays deleted', async () => {
+		registry.connect(node());
+		await settle();
+		// One change for the model: what it was last counts.
+		await mesh.write(own.replace('selector', 'clusterIP: 127.96.0.1, selector'));
+		await remove();
+		expect(await reviews()).toBeNull();
+	});
+
+	test('while the control plane is on its way up comes back with its instances', async () => {
+		registry.connect(node());
+		await settle();
+		await registry.stop();
+		registry = new Registry({ objects: mesh.objects, model: mesh.model, clock: mesh.clock });
+		follow(registry);
+		registry.start();
+		await remove();
+		registry.connect(node());
+		await settle();
+		expect(await reviews()).not.toBeNull();
+	});
+});
+
 describe('after a restart of the control plane', () => {
 	test('instances have time to come back, and those that do not are removed', async () => {
 		registry.connect(node());

@@ -7,17 +7,21 @@
 //                     lost       ▼     │            grace is over      │
 //                              waiting ────────────────────────────────┘
 //   entries found at start ──▶ waiting (longer: their sidecars are on their way back)
+//
+// A Service made here is there as long as one of its instances is: deleted, it is made again. One that
+// a user made is the user's: deleted, it stays so until another instance starts.
 
-import { MANAGED_BY_LABEL, type MeshObject, WEFT_RUN } from '../config/object.ts';
+import { isManaged, MANAGED_BY_LABEL, type MeshObject, WEFT_RUN } from '../config/object.ts';
 import type { ObjectStore } from '../config/object-store.ts';
 import { SERVICE } from '../config/service.ts';
 import { WORKLOAD_ENTRY, type WorkloadEntrySpec } from '../config/workload-entry.ts';
 import type { Clock, Timer } from '../std/clock.ts';
-import { errorMessage, WeftError } from '../std/errors.ts';
+import { ConfigError, errorMessage, WeftError } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
 import { HEALTH_CHECK_ANNOTATION, WORKLOAD_ANNOTATION } from './compile/endpoint.ts';
 import { TLS_MODE_ISTIO, TLS_MODE_LABEL } from './compile/mesh-service.ts';
 import { checkGranted, type InstanceGrants } from './instance-grants.ts';
+import type { Service } from './mesh-kinds.ts';
 import type { MeshModel } from './model.ts';
 import type { SidecarNode } from './sidecar-node.ts';
 
@@ -43,6 +47,8 @@ interface Instance {
 	/** As its newest connection said. */
 	node: SidecarNode | null;
 	retry: Timer | null;
+	/** Its Service is still to be made where there is none: once, not each time its sidecar comes back. */
+	makesService: boolean;
 	/** Writes of one instance follow each other. */
 	writes: Promise<void>;
 }
@@ -65,7 +71,10 @@ export class Registry {
 	start(): void {
 		for (const [key, entry] of this.options.model.workloadEntries) {
 			if (!isManaged(entry) || this.instances.has(key)) continue;
-			this.wait(this.instance(entry.metadata.namespace ?? '', entry.metadata.name), RESTART_GRACE_MS);
+			const instance = this.instance(entry.metadata.namespace ?? '', entry.metadata.name);
+			// The entry was written after its Service: what is missing was deleted.
+			instance.makesService = false;
+			this.wait(instance, RESTART_GRACE_MS);
 		}
 	}
 
@@ -144,6 +153,20 @@ export class Registry {
 		});
 	}
 
+	/** Makes those again that were made here and have instances, at the same address. By `NAMESPACE/NAME`. */
+	onServicesRemoved(removed: ReadonlyMap<string, Service>): void {
+		for (const [key, service] of removed) {
+			if (!isManaged(service)) continue;
+			for (const instance of this.instances.values()) {
+				const { namespace, node } = instance;
+				// Of one that is on its way back after a restart, its Service is not known yet.
+				if (node === null ? namespace !== service.metadata.namespace : serviceKey(node) !== key) continue;
+				instance.makesService = true;
+				if (instance.connections > 0) this.enter(instance, service.spec.clusterIP);
+			}
+		}
+	}
+
 	/** Resolves when all writes that were asked for are done. */
 	async idle(): Promise<void> {
 		await Promise.all([...this.instances.values()].map((instance) => instance.writes));
@@ -153,7 +176,16 @@ export class Registry {
 		const key = `${namespace}/${name}`;
 		let instance = this.instances.get(key);
 		if (instance === undefined) {
-			instance = { namespace, name, connections: 0, grace: null, node: null, retry: null, writes: Promise.resolve() };
+			instance = {
+				namespace,
+				name,
+				connections: 0,
+				grace: null,
+				node: null,
+				retry: null,
+				makesService: true,
+				writes: Promise.resolve(),
+			};
 			this.instances.set(key, instance);
 		}
 		return instance;
@@ -166,14 +198,15 @@ export class Registry {
 		instance.grace.restart(graceMs);
 	}
 
-	private enter(instance: Instance): void {
+	/** `clusterIP`: the address that a Service made now is to have, if it is free. */
+	private enter(instance: Instance, clusterIP = ''): void {
 		const { node } = instance;
 		if (node === null) return;
 		const retry = () => {
 			// What a newer connection says is written by itself.
-			if (instance.connections > 0 && instance.node === node) this.enter(instance);
+			if (instance.connections > 0 && instance.node === node) this.enter(instance, clusterIP);
 		};
-		this.write(instance, () => this.register(node), retry);
+		this.write(instance, () => this.register(instance, node, clusterIP), retry);
 	}
 
 	private leave(instance: Instance): void {
@@ -195,16 +228,31 @@ export class Registry {
 		});
 	}
 
-	private async register(node: SidecarNode): Promise<void> {
-		const { weft, namespace } = node;
-		if (weft === null) return;
+	private async register(instance: Instance, node: SidecarNode, clusterIP: string): Promise<void> {
+		if (node.weft === null) return;
+		if (instance.makesService) {
+			// Before: it may be deleted again meanwhile.
+			instance.makesService = false;
+			try {
+				await this.makeService(node, clusterIP);
+			} catch (error) {
+				instance.makesService = true;
+				throw error;
+			}
+		}
 		await this.options.objects.apply(WORKLOAD_ENTRY, workloadEntry(node));
-		if (weft.service === '' || weft.ports.length === 0) return;
-		if (this.options.model.services.has(`${namespace}/${weft.service}`)) return;
+	}
+
+	/** Unless there is one, whoever made it. */
+	private async makeService(node: SidecarNode, clusterIP: string): Promise<void> {
+		const key = serviceKey(node);
+		if (key === null || this.options.model.services.has(key)) return;
 		try {
-			await this.options.objects.create(SERVICE, service(node));
-			log.info('service made for its first instance', { service: `${namespace}/${weft.service}` });
+			await this.options.objects.create(SERVICE, service(node, clusterIP));
+			log.info('service made for its instances', { service: key });
 		} catch (error) {
+			// The address may be another's by now.
+			if (error instanceof ConfigError && clusterIP !== '') return await this.makeService(node, '');
 			if (!(error instanceof WeftError) || error.code !== 'already_exists') throw error;
 		}
 	}
@@ -220,10 +268,6 @@ export class Registry {
 	private now(): string {
 		return `${new Date(this.options.clock.wallMs()).toISOString().slice(0, 19)}Z`;
 	}
-}
-
-export function isManaged(object: Pick<MeshObject, 'metadata'>): boolean {
-	return object.metadata.labels?.[MANAGED_BY_LABEL] === WEFT_RUN;
 }
 
 function workloadEntry(node: SidecarNode): MeshObject<Partial<WorkloadEntrySpec>> {
@@ -256,13 +300,19 @@ function workloadEntry(node: SidecarNode): MeshObject<Partial<WorkloadEntrySpec>
 	};
 }
 
-function service(node: SidecarNode): MeshObject {
+/** `NAMESPACE/NAME` of the Service that it is an instance of; null for one that serves nothing. */
+function serviceKey({ weft, namespace }: SidecarNode): string | null {
+	return weft === null || weft.service === '' || weft.ports.length === 0 ? null : `${namespace}/${weft.service}`;
+}
+
+function service(node: SidecarNode, clusterIP: string): MeshObject {
 	const { service: name, ports } = node.weft!;
 	return {
 		apiVersion: 'v1',
 		kind: 'Service',
 		metadata: { name, namespace: node.namespace, labels: { [MANAGED_BY_LABEL]: WEFT_RUN } },
 		spec: {
+			...(clusterIP === '' ? {} : { clusterIP }),
 			selector: appLabel(node),
 			ports: ports.map(({ port, protocol }) => ({
 				name: ports.length === 1 ? protocol : `${protocol}-${port}`,

@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, 
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { eventually } from '../support/mesh-control.ts';
 import { childrenOf, processGone, WeftProcess, weftOutput } from '../support/weft-process.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-run-test-'));
@@ -131,6 +132,27 @@ test(
 		expect((await weftOutput('get', 'workloadentries', '--data', data)).output).not.toContain(instance);
 		expect(await program.exited).toBe(4);
 		expect(existsSync(join(data, 'sidecars', instance))).toBe(false);
+	},
+	LIMIT_MS,
+);
+
+test(
+	'a Service that was made for the program comes back when it is deleted, and the user is told',
+	async () => {
+		const program = run(['--port', '9080'], ...shell(WAITING));
+		await program.says(/up\n/);
+		const instance = (await program.says(/weft run: (\S+) in namespace default/))[1]!;
+		const uid = async (): Promise<string | null> => {
+			const { exitCode, output } = await weftOutput('get', 'service', 'reviews', '-o', 'json', '--data', data);
+			return exitCode === 0 ? JSON.parse(output).metadata.uid : null;
+		};
+		const before = await uid();
+		expect(before).toBeString();
+		const { exitCode, output } = await weftOutput('delete', 'service', 'reviews', '--data', data);
+		expect([exitCode, output]).toEqual([0, expect.stringContaining('service/reviews deleted')]);
+		expect(output).toContain('Service default/reviews comes back');
+		expect(output).toContain(instance);
+		await eventually('a new Service', async () => ![null, before].includes(await uid()), LIMIT_MS / 2);
 	},
 	LIMIT_MS,
 );

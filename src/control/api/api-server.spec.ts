@@ -130,6 +130,29 @@ describe('objects', () => {
 		expect((await send('POST', `${path}?dryRun=Some`, service('a'))).status).toBe(400);
 	});
 
+	test('that delete what weft run makes again come with a warning', async () => {
+		const namespace = await newNamespace();
+		const managed = { labels: { 'app.kubernetes.io/managed-by': 'weft-run' } };
+		const services = `/api/v1/namespaces/${namespace}/services`;
+		const made = service('a', { selector: { app: 'a' } }, managed);
+		await send('POST', services, made);
+		expect((await send('DELETE', `${services}/a`)).headers.get('warning')).toBeNull();
+		const entry = await send('POST', `/apis/networking.istio.io/v1/namespaces/${namespace}/workloadentries`, {
+			apiVersion: 'networking.istio.io/v1',
+			kind: 'WorkloadEntry',
+			metadata: { name: 'a-v1-1', ...managed },
+			spec: { address: '127.128.8.0', labels: { app: 'a' } },
+		});
+		expect(entry.status).toBe(201);
+		await send('POST', services, made);
+		const { status, headers } = await send('DELETE', `${services}/a`);
+		expect(status).toBe(200);
+		expect(headers.get('warning')).toContain(`Service ${namespace}/a comes back: weft run made it`);
+		expect(headers.get('warning')).toContain('(a-v1-1)');
+		await send('POST', services, service('a', { selector: { app: 'a' } }));
+		expect((await send('DELETE', `${services}/a`)).headers.get('warning')).toBeNull();
+	});
+
 	test('that name what is not there come with a warning', async () => {
 		const namespace = await newNamespace();
 		const route = {

@@ -3,10 +3,13 @@
 // whatever `fieldValidation` says.
 
 import { apiVersionOf, resourceName } from '../../config/kind.ts';
-import type { MeshObject } from '../../config/object.ts';
+import { isManaged, type MeshObject } from '../../config/object.ts';
 import { notFound, type ObjectStore } from '../../config/object-store.ts';
+import { SERVICE, type ServiceSpec } from '../../config/service.ts';
+import { WORKLOAD_ENTRY } from '../../config/workload-entry.ts';
 import type { Clock } from '../../std/clock.ts';
 import { ConfigError, WeftError } from '../../std/errors.ts';
+import { selects } from '../model.ts';
 import { ApiError, badRequest } from './api-error.ts';
 import { type Json, jsonPatch, mergePatch, strategicMergePatch } from './patch.ts';
 import { PROTOBUF_TYPE } from './protobuf-body.ts';
@@ -18,6 +21,8 @@ import { checkWatchable, parseRevision, watchResponse } from './watch-stream.ts'
 
 const PATCH_RETRIES_MAX = 8;
 const LIST_LIMIT_MAX = 10_000;
+/** In a warning. */
+const INSTANCES_SHOWN_MAX = 5;
 
 export interface ResourceRequest {
 	readonly objects: ObjectStore;
@@ -256,7 +261,24 @@ async function remove(context: ResourceRequest): Promise<Response> {
 	const removed = await objects.delete(kind, namespace, name, { ...options, dryRun });
 	if (removed === null) throw missing(target);
 	const details = { name, group: kind.group, kind: kind.plural, uid: removed.metadata.uid };
-	return Response.json({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details });
+	const headers = new Headers();
+	const warning = await comesBack(objects, removed);
+	if (warning !== null) appendWarning(headers, warning);
+	return Response.json({ kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details }, { headers });
+}
+
+/** Of a Service that the registry makes again (`control/registry.ts`): that it does, and why. */
+async function comesBack(objects: ObjectStore, removed: MeshObject): Promise<string | null> {
+	if (removed.kind !== SERVICE.kind || !isManaged(removed)) return null;
+	const { namespace = '', name } = removed.metadata;
+	const { selector } = (removed as MeshObject<ServiceSpec>).spec;
+	const instances = (await objects.list(WORKLOAD_ENTRY, namespace)).items
+		.filter((entry) => isManaged(entry) && selects(selector, entry.spec.labels))
+		.map((entry) => entry.metadata.name);
+	if (instances.length === 0) return null;
+	const shown = instances.slice(0, INSTANCES_SHOWN_MAX).join(', ');
+	const all = instances.length > INSTANCES_SHOWN_MAX ? `${shown}, ...` : shown;
+	return `Service ${namespace}/${name} comes back: weft run made it, and instances of it run (${all}); end them first`;
 }
 
 function deleteOptions(body: Json): { body: Json; uid?: string; resourceVersion?: string } {
@@ -319,10 +341,14 @@ async function written(context: ResourceRequest, object: MeshObject, code: numbe
 	const headers = new Headers();
 	if (target.subresource === undefined) {
 		for (const warning of await objects.missingReferences(target.kind, object)) {
-			headers.append('warning', `299 - "${warning.replace(/[^ -~]/g, '?').replace(/["\\]/g, '\\$&')}"`);
+			appendWarning(headers, warning);
 		}
 	}
 	return Response.json(shown(object, representation(context)), { status: code, headers });
+}
+
+function appendWarning(headers: Headers, warning: string): void {
+	headers.append('warning', `299 - "${warning.replace(/[^ -~]/g, '?').replace(/["\\]/g, '\\$&')}"`);
 }
 
 /** Adds to an error which resource it is about, as clients expect. */

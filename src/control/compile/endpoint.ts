@@ -1,7 +1,7 @@
 // The endpoints of a service port: every instance that its selector matches and that is healthy.
 
 import { create, toBinary } from '@bufbuild/protobuf';
-import { MANAGED_BY_LABEL, WEFT_RUN } from '../../config/object.ts';
+import { isManaged } from '../../config/object.ts';
 import type { ServicePort } from '../../config/service.ts';
 import { type LbEndpoint, LbEndpointSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_components_pb.ts';
 import { ClusterLoadAssignmentSchema } from '../../generated/envoy/config/endpoint/v3/endpoint_pb.ts';
@@ -68,7 +68,7 @@ export function instancePort(entry: WorkloadEntry, port: ServicePort): number | 
 	if (typeof target === 'string') return ports[target] ?? named ?? null;
 	const listed = ports[String(target)] ?? named;
 	if (listed !== undefined) return listed;
-	return entry.metadata.labels?.[MANAGED_BY_LABEL] === WEFT_RUN ? null : target;
+	return isManaged(entry) ? null : target;
 }
 
 function lbEndpoint(entry: WorkloadEntry, port: number): LbEndpoint {
