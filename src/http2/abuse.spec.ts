@@ -225,6 +225,34 @@ describe('a peer that does not read', () => {
 		expectCalm(peer, 'http2_outbound_queue_full');
 	});
 
+	test('asks for a thousand large answers at once: one read of each may wait, which is no attack', () => {
+		const peer = new ServerPeer().open([Setting.initialWindowSize, 0]);
+		const count = 1000;
+		const chunk = new Uint8Array(80_000);
+		expect(count * chunk.length).toBeGreaterThan(QUEUED_BYTES_MAX);
+		for (let i = 0; i < count; i++) {
+			peer.receive(headers(1 + 2 * i, GET_FIELDS));
+			peer.streams[i]!.writeHead(OK, false);
+			expect(peer.streams[i]!.writeData(chunk, false)).toBe(false);
+		}
+		expect(peer.transport.closed).toBeNull();
+		expect(peer.codec.activeStreams).toBe(count);
+		peer.codec.transportClosed(null);
+	});
+
+	test('asks for large answers, and their writers do not heed: what waits is bounded over all of them', () => {
+		const peer = new ServerPeer().open([Setting.initialWindowSize, 0]);
+		const chunk = new Uint8Array(1024 * 1024);
+		for (let i = 0; i < 200; i++) {
+			peer.receive(headers(1 + 2 * i, GET_FIELDS));
+			peer.streams[i]!.writeHead(OK, false);
+			peer.streams[i]!.writeData(chunk, false);
+		}
+		expect(peer.transport.closed).toBeNull();
+		expect(attack(peer, 1000, (i) => peer.streams[i]!.writeData(chunk, false))).toBe(57);
+		expectCalm(peer, 'http2_outbound_queue_full');
+	});
+
 	test('holds a window of 0 open (slow read): the stream is reset in time, others are not', () => {
 		const peer = new ServerPeer({ stallTimeoutMs: 10_000 }).open([Setting.initialWindowSize, 0]);
 		peer.receive(headers(1, GET_FIELDS), headers(3, GET_FIELDS));

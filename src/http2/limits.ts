@@ -87,8 +87,15 @@ export const STREAM_QUEUE_HIGH_BYTES = 64 * 1024;
 export const STREAM_QUEUE_LOW_BYTES = 16 * 1024;
 /** Of all streams of a connection: above, a writer is told to stop as soon as something of its own waits. */
 export const CONNECTION_QUEUE_HIGH_BYTES = 4 * 1024 * 1024;
-/** Bytes that wait for windows of the peer, over all streams. Writers that heed `writeData` stay far below. */
+/**
+ * Of all streams of a connection, when one of them has more than `STREAM_HEEDED_BYTES_MAX`: its writer does not heed
+ * `writeData`, and the connection ends.
+ */
 export const QUEUED_BYTES_MAX = 64 * 1024 * 1024;
+/** A writer that heeds may still give what it had read when it was told to stop: one read, and its rest. */
+export const STREAM_HEEDED_BYTES_MAX = 2 * 1024 * 1024;
+/** The same whatever the writers do: that rest, of 256 KiB for each of 1024 streams. */
+export const QUEUED_BYTES_LIMIT = 256 * 1024 * 1024;
 /** Streams that a client begins before it has seen the server's SETTINGS. */
 export const STREAMS_BEFORE_SETTINGS_MAX = 100;
 /** Informational (1xx) responses to one request. */

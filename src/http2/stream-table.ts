@@ -19,9 +19,11 @@ import {
 	type Http2Limits,
 	type Http2ServerOptions,
 	PREMATURE_RESETS,
+	QUEUED_BYTES_LIMIT,
 	QUEUED_BYTES_MAX,
 	SMALL_FRAMES,
 	STALL_BYTES_MIN,
+	STREAM_HEEDED_BYTES_MAX,
 } from './limits.ts';
 import { SendRound, type SendRoundOwner } from './send-round.ts';
 import type { Http2Stream, StreamOwner } from './stream.ts';
@@ -104,7 +106,7 @@ export abstract class StreamTable implements StreamOwner, SendRoundOwner {
 		}
 		if (end) stream.localEnded = true;
 		const more = this.out.send(stream, bytes, end);
-		if (!more || stream.queue !== null) this.waitsForPeer();
+		if (!more || stream.queue !== null) this.waitsForPeer(stream);
 		return more;
 	}
 
@@ -308,14 +310,16 @@ export abstract class StreamTable implements StreamOwner, SendRoundOwner {
 	}
 
 	/** Something is queued, or the transport is full. */
-	private waitsForPeer(): void {
+	private waitsForPeer(writer: Http2Stream): void {
 		if (this.closed) return;
-		if (this.out.queuedBytes > QUEUED_BYTES_MAX) {
+		const { queuedBytes } = this.out;
+		const heeds = writer.queue === null || writer.queue.length <= STREAM_HEEDED_BYTES_MAX;
+		if (queuedBytes > QUEUED_BYTES_MAX && (!heeds || queuedBytes > QUEUED_BYTES_LIMIT)) {
 			this.calm('http2_outbound_queue_full', 'too much waits for a peer that does not take it');
 			return;
 		}
 		const { stallTimeoutMs } = this.limits;
-		if (stallTimeoutMs === 0 || this.stallTimer?.active === true || this.out.queuedBytes === 0) return;
+		if (stallTimeoutMs === 0 || this.stallTimer?.active === true || queuedBytes === 0) return;
 		this.stallTimer ??= this.clock.after(stallTimeoutMs, () => this.checkStalled());
 		this.stallTimer.restart(stallTimeoutMs);
 		for (const stream of this.streams.values()) stream.sentSinceCheck = 0;
