@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'bun:test';
 import { Heard } from '../http1/testing.ts';
 import { ErrorCode, Flag, FrameType, Setting } from './frames.ts';
+import { CONNECTION_QUEUE_HIGH_BYTES } from './limits.ts';
 import {
 	ClientPeer,
 	concat,
@@ -330,6 +331,15 @@ describe('upgrades', () => {
 		peer.receive(settings());
 		expect(heard.error?.code).toBe('http2_no_extended_connect');
 		expect(peer.codec.activeStreams).toBe(0);
+	});
+
+	test('that are refused leave nothing of what had been written to them', () => {
+		const peer = new ClientPeer();
+		const { stream } = peer.request(upgrade, false);
+		stream.writeData(new Uint8Array(CONNECTION_QUEUE_HIGH_BYTES), false);
+		peer.receive(settings([Setting.initialWindowSize, 0]));
+		const other = peer.request(getRequest('/', { method: 'POST' }), false);
+		expect(other.stream.writeData(new Uint8Array(10), false)).toBe(true);
 	});
 
 	test('that are not granted bring an ordinary response', () => {

@@ -115,7 +115,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 			return;
 		}
 		if (head.upgrade !== '' && !this.peerAllowsConnect) {
-			this.reserved.delete(stream);
+			this.release(stream);
 			stream.lose(
 				'local',
 				new Http2Error('http2_no_extended_connect', 'the server has no extended CONNECT', 'upstream'),
@@ -133,7 +133,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 		const declared = length === undefined || tunnel ? -1 : parseContentLength(length);
 		const block = encodeRequestHead(this.encoder, head);
 		if (block === null || (end && declared > 0)) {
-			this.reserved.delete(stream);
+			this.release(stream);
 			const error =
 				block === null
 					? new Http2Error('http2_bad_header_value', 'a head has a character that may not be sent', 'local')
@@ -171,8 +171,7 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 			super.resetByUs(stream, reason);
 			return;
 		}
-		this.out.forget(stream);
-		this.reserved.delete(stream as Http2ClientStream);
+		this.release(stream as Http2ClientStream);
 		this.onStreamGone();
 	}
 
@@ -292,8 +291,14 @@ export class Http2ClientCodec extends Http2Connection implements ClientCodec, Cl
 		if (end) this.settle(stream);
 	}
 
-	private refuseToSend(stream: Http2ClientStream, why: string): void {
+	/** A stream that has not begun, with what was written to it. */
+	private release(stream: Http2ClientStream): void {
+		this.out.forget(stream);
 		this.reserved.delete(stream);
+	}
+
+	private refuseToSend(stream: Http2ClientStream, why: string): void {
+		this.release(stream);
 		stream.lose('refused', new Http2Error('http2_not_sent', why, 'upstream', true));
 	}
 
