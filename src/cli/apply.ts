@@ -16,6 +16,7 @@ import { EXIT_FAILED, EXIT_INVALID } from './exit-codes.ts';
 import { displayName } from './kind-argument.ts';
 import { readManifests } from './manifest-files.ts';
 import { print, warn } from './output.ts';
+import { isData, type OutputFormat, outputOption, printObjects, wideNote } from './output-format.ts';
 import { waitForAcknowledgement } from './wait.ts';
 
 /** A write is tried again so often when others write the same object at the same time. */
@@ -28,6 +29,7 @@ interface ApplyOptions {
 	readonly wait?: boolean;
 	readonly timeout: string;
 	readonly allowMissing?: boolean;
+	readonly output: OutputFormat;
 }
 
 export function register(program: Command): void {
@@ -40,6 +42,9 @@ export function register(program: Command): void {
 		.option('--wait', 'until every connected sidecar has acknowledged it')
 		.option('--timeout <duration>', 'how long to wait', '30s')
 		.option('--allow-missing', 'accept routes whose parent Service does not exist yet')
+		.addOption(
+			outputOption(['table', 'wide', 'json', 'yaml', 'name'], 'a line for each object; or the objects as they are now'),
+		)
 		.addHelpText(
 			'after',
 			`
@@ -47,6 +52,7 @@ Examples:
   weft apply -f routes.yaml
   weft apply -f examples/shop/mesh/products-canary-10.yaml --wait
   sed s/10/50/ canary.yaml | weft apply -f -
+  weft apply -f routes.yaml --dry-run -o yaml
 `,
 		)
 		.action(async (options: ApplyOptions, command: Command) => {
@@ -58,16 +64,35 @@ Examples:
 			const client = clientFor(command);
 			await checkReferences(client, objects, options.allowMissing === true);
 			await checkOnServer(client, objects);
-			const written: MeshObject[] = [];
-			for (const one of objects) {
-				const { action, object } = await write(client, one, options.dryRun === true);
-				written.push(object);
-				print(
-					`${displayName(one.kind, one.object.metadata.name)} ${action}${options.dryRun === true ? ' (dry run)' : ''}`,
-				);
-			}
-			if (options.wait === true && options.dryRun !== true) await waitForAcknowledgement(client, written, timeoutMs);
+			const written = await writeAll(client, objects, options);
+			if (options.wait !== true || options.dryRun === true) return;
+			// After data on standard output comes nothing else there.
+			const isText = options.output === 'table' || options.output === 'wide';
+			const say = isText ? print : (text: string) => void process.stderr.write(`${text}\n`);
+			await waitForAcknowledgement(client, written, timeoutMs, say);
 		});
+}
+
+/** One after the other, and says so. What was written before one fails is shown too. */
+async function writeAll(
+	client: ApiClient,
+	objects: readonly ManifestObject[],
+	{ output, dryRun = false }: ApplyOptions,
+): Promise<MeshObject[]> {
+	const written: MeshObject[] = [];
+	try {
+		for (const one of objects) {
+			const { action, object } = await write(client, one, dryRun);
+			written.push(object);
+			const name = displayName(one.kind, one.object.metadata.name);
+			const note = output === 'wide' ? wideNote(object) : '';
+			if (output === 'name') print(name);
+			else if (!isData(output)) print(`${name} ${action}${dryRun ? ' (dry run)' : ''}${note}`);
+		}
+	} finally {
+		if (isData(output) && written.length > 0) printObjects(written, output, objects.length === 1);
+	}
+	return written;
 }
 
 /** A route whose parent does not exist would do nothing at all: more likely a slip than a wish. */

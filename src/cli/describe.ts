@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import { ExitError } from '../app/exit-error.ts';
 import { GRPC_ROUTE } from '../config/grpc-route.ts';
 import { HTTP_ROUTE, type HttpRouteSpec } from '../config/http-route.ts';
-import { type AnyKind, erased } from '../config/kinds.ts';
+import { erased } from '../config/kinds.ts';
 import type { Condition, MeshObject } from '../config/object.ts';
 import type { ServiceSpec } from '../config/service.ts';
 import { WORKLOAD_ENTRY, type WorkloadEntrySpec } from '../config/workload-entry.ts';
@@ -14,7 +14,8 @@ import { humanDuration } from '../std/duration.ts';
 import { type ApiClient, clientFor } from './api-client.ts';
 import { EXIT_FAILED } from './exit-codes.ts';
 import { parseWanted } from './kind-argument.ts';
-import { coloured, formatTable, print, printable } from './output.ts';
+import { coloured, formatTable, print, printable, terminalWidth } from './output.ts';
+import { isData, type OutputFormat, outputOption, printData } from './output-format.ts';
 
 export function register(program: Command): void {
 	program
@@ -23,35 +24,87 @@ export function register(program: Command): void {
 		.argument('<kind>', 'kind, plural or short name, or KIND/NAME')
 		.argument('[names...]')
 		.option('-n, --namespace <name>', 'namespace', 'default')
-		.addHelpText('after', '\nExamples:\n  weft describe service reviews\n  weft describe httproute/reviews -n shop\n')
-		.action(async (kindText: string, names: string[], options: { namespace: string }, command: Command) => {
+		.addOption(
+			outputOption(['table', 'wide', 'json', 'yaml'], 'text for people (wide: nothing is cut), or the same as data'),
+		)
+		.addHelpText(
+			'after',
+			`
+Examples:
+  weft describe service reviews
+  weft describe httproute/reviews -n shop
+  weft describe service reviews -o json
+`,
+		)
+		.action(async (kindText: string, names: string[], options: DescribeOptions, command: Command) => {
+			const { namespace, output } = options;
 			const client = clientFor(command);
-			let described = 0;
-			for (const { kind, names: given } of parseWanted(kindText, names)) {
-				const wanted =
-					given.length > 0 ? given : (await client.list(kind, options.namespace)).map((object) => object.metadata.name);
-				for (const name of wanted) {
-					const object = await client.get(kind, options.namespace, name);
+			const wanted = parseWanted(kindText, names);
+			const described: Description[] = [];
+			for (const { kind, names: given } of wanted) {
+				const all =
+					given.length > 0 ? given : (await client.list(kind, namespace)).map(({ metadata }) => metadata.name);
+				for (const name of all) {
+					const object = await client.get(kind, namespace, name);
 					if (object === null)
-						throw new ExitError(EXIT_FAILED, `${kind.singular} ${name} not found in namespace ${options.namespace}`);
-					if (described++ > 0) print('');
-					for (const line of await describeLines(client, kind, object)) print(line);
+						throw new ExitError(EXIT_FAILED, `${kind.singular} ${name} not found in namespace ${namespace}`);
+					const description = await describe(client, object);
+					if (isData(output)) {
+						described.push(description);
+						continue;
+					}
+					if (described.push(description) > 1) print('');
+					const width = output === 'wide' ? null : terminalWidth();
+					for (const line of describeLines(description, width)) print(line);
 				}
 			}
+			if (!isData(output)) return;
+			const isOne = wanted.length === 1 && wanted[0]?.names.length === 1;
+			printData(isOne ? described[0] : { items: described }, output);
 		});
 }
 
-async function describeLines(client: ApiClient, kind: AnyKind, object: MeshObject): Promise<string[]> {
+interface DescribeOptions {
+	readonly namespace: string;
+	readonly output: OutputFormat;
+}
+
+/** The object, its status with it, and what belongs to it. `-o json` and `-o yaml` show it as it is. */
+interface Description {
+	readonly object: MeshObject;
+	/** Of a Service: by its selector. */
+	readonly instances?: readonly InstanceSummary[];
+	/** Of a Service: those that have it as a parent. */
+	readonly routes?: readonly { readonly kind: string; readonly namespace: string; readonly name: string }[];
+}
+
+interface InstanceSummary {
+	readonly name: string;
+	readonly address: string;
+	/** Unknown: it has no health check, or has not said. */
+	readonly healthy: Condition['status'];
+	readonly labels: Readonly<Record<string, string>>;
+}
+
+async function describe(client: ApiClient, object: MeshObject): Promise<Description> {
+	return object.kind === 'Service' ? await describeService(client, object as MeshObject<ServiceSpec>) : { object };
+}
+
+function describeLines({ object, instances, routes }: Description, width: number | null): string[] {
 	const { metadata } = object;
 	const created = metadata.creationTimestamp ?? '';
-	const lines = [field('Name', metadata.name), field('Kind', `${kind.kind} (${object.apiVersion})`)];
+	const lines = [field('Name', metadata.name), field('Kind', `${object.kind} (${object.apiVersion})`)];
 	if (metadata.namespace !== undefined) lines.push(field('Namespace', metadata.namespace));
 	lines.push(field('Created', `${created} (${humanDuration(Date.now() - Date.parse(created))} ago)`));
 	lines.push(field('Generation', `${metadata.generation ?? 1}, resource version ${metadata.resourceVersion}`));
 	lines.push(...mapLines('Labels', metadata.labels), ...mapLines('Annotations', metadata.annotations));
 	lines.push('Spec:', ...indented(stringify(object.spec, { aliasDuplicateObjects: false })));
-	for (const [owner, conditions] of conditionsOf(object.status)) lines.push(...conditionLines(owner, conditions));
-	if (kind.kind === 'Service') lines.push(...(await serviceLines(client, object as MeshObject<ServiceSpec>)));
+	for (const [owner, conditions] of conditionsOf(object.status))
+		lines.push(...conditionLines(owner, conditions, width));
+	if (instances !== undefined) lines.push(...instanceLines(instances, width));
+	if (routes !== undefined) {
+		lines.push(field('Routes', routes.map(({ namespace, name }) => `${namespace}/${name}`).join(', ') || 'none'));
+	}
 	return lines;
 }
 
@@ -89,7 +142,7 @@ function conditionsOf(status: unknown): [string, readonly Condition[]][] {
 	return found;
 }
 
-function conditionLines(owner: string, conditions: readonly Condition[]): string[] {
+function conditionLines(owner: string, conditions: readonly Condition[], width: number | null): string[] {
 	const rows = conditions.map((one) => [
 		{ text: one.type },
 		{ text: one.status, colour: one.status === 'True' ? ('green' as const) : ('yellow' as const) },
@@ -98,38 +151,35 @@ function conditionLines(owner: string, conditions: readonly Condition[]): string
 	]);
 	return [
 		`Conditions${owner}:`,
-		...formatTable(['TYPE', 'STATUS', 'REASON', 'MESSAGE'], rows).map((line) => `  ${line}`),
+		...formatTable(['TYPE', 'STATUS', 'REASON', 'MESSAGE'], rows, width).map((line) => `  ${line}`),
 	];
 }
 
-/** Unknown: it has no health check. */
-function healthCell(entry: MeshObject<WorkloadEntrySpec>): { text: string; colour?: 'green' | 'red' } {
-	const { conditions = [] } = (entry.status ?? {}) as { conditions?: readonly Condition[] };
-	const status = conditions.find((one) => one.type === 'Healthy')?.status ?? 'Unknown';
-	if (status === 'True') return { text: status, colour: 'green' };
-	return status === 'False' ? { text: status, colour: 'red' } : { text: status };
+const HEALTH_COLOURS = { True: 'green', False: 'red', Unknown: undefined } as const;
+
+function instanceLines(instances: readonly InstanceSummary[], width: number | null): string[] {
+	if (instances.length === 0) return [`Instances: ${coloured('none', 'yellow')}`];
+	const rows = instances.map(({ name, address, healthy, labels }) => [
+		{ text: name },
+		{ text: address },
+		{ text: healthy, colour: HEALTH_COLOURS[healthy] },
+		{
+			text: Object.entries(labels)
+				.map(([key, value]) => `${key}=${value}`)
+				.join(','),
+		},
+	]);
+	const table = formatTable(['NAME', 'ADDRESS', 'HEALTHY', 'LABELS'], rows, width);
+	return ['Instances:', ...table.map((line) => `  ${line}`)];
 }
 
-async function serviceLines(client: ApiClient, service: MeshObject<ServiceSpec>): Promise<string[]> {
+async function describeService(client: ApiClient, service: MeshObject<ServiceSpec>): Promise<Description> {
 	const namespace = service.metadata.namespace ?? '';
 	const selector = Object.entries(service.spec.selector ?? {});
 	const entries = (await client.list(erased(WORKLOAD_ENTRY), namespace)) as MeshObject<WorkloadEntrySpec>[];
 	const instances = entries.filter(
 		(entry) => selector.length > 0 && selector.every(([key, value]) => entry.spec.labels?.[key] === value),
 	);
-	const lines = [`Instances: ${instances.length === 0 ? coloured('none', 'yellow') : ''}`.trimEnd()];
-	const rows = instances.map((entry) => [
-		{ text: entry.metadata.name },
-		{ text: entry.spec.address },
-		healthCell(entry),
-		{
-			text: Object.entries(entry.spec.labels)
-				.map(([key, value]) => `${key}=${value}`)
-				.join(','),
-		},
-	]);
-	if (rows.length > 0)
-		lines.push(...formatTable(['NAME', 'ADDRESS', 'HEALTHY', 'LABELS'], rows).map((line) => `  ${line}`));
 	const routes = [...(await client.list(erased(HTTP_ROUTE))), ...(await client.list(erased(GRPC_ROUTE)))] as MeshObject<
 		Pick<HttpRouteSpec, 'parentRefs'>
 	>[];
@@ -138,8 +188,19 @@ async function serviceLines(client: ApiClient, service: MeshObject<ServiceSpec>)
 			(parent) => parent.name === service.metadata.name && (parent.namespace ?? route.metadata.namespace) === namespace,
 		),
 	);
-	lines.push(
-		field('Routes', own.map((route) => `${route.metadata.namespace}/${route.metadata.name}`).join(', ') || 'none'),
-	);
-	return lines;
+	return {
+		object: service,
+		instances: instances.map(({ metadata, spec, status }) => ({
+			name: metadata.name,
+			address: spec.address,
+			healthy: healthOf(status),
+			labels: spec.labels,
+		})),
+		routes: own.map(({ kind, metadata }) => ({ kind, namespace: metadata.namespace ?? '', name: metadata.name })),
+	};
+}
+
+function healthOf(status: unknown): Condition['status'] {
+	const { conditions = [] } = (status ?? {}) as { conditions?: readonly Condition[] };
+	return conditions.find((one) => one.type === 'Healthy')?.status ?? 'Unknown';
 }

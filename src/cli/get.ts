@@ -1,7 +1,6 @@
 // `weft get`: objects as a table, as YAML or JSON, or by name; once or as they change.
 
-import { type Command, Option } from 'commander';
-import { stringify } from 'yaml';
+import type { Command } from 'commander';
 import { ExitError } from '../app/exit-error.ts';
 import type { AnyKind } from '../config/kinds.ts';
 import type { MeshObject } from '../config/object.ts';
@@ -9,15 +8,14 @@ import { type ApiClient, clientFor, resourcePath } from './api-client.ts';
 import { EXIT_FAILED, EXIT_INVALID } from './exit-codes.ts';
 import { displayName, parseWanted, type Wanted } from './kind-argument.ts';
 import { formatTable, print } from './output.ts';
+import { isData, type OutputFormat, outputOption, printData, printObjects } from './output-format.ts';
 
 const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io';
-
-type Output = 'table' | 'wide' | 'json' | 'yaml' | 'name';
 
 interface GetOptions {
 	readonly namespace: string;
 	readonly allNamespaces?: boolean;
-	readonly output: Output;
+	readonly output: OutputFormat;
 	readonly watch?: boolean;
 	readonly selector?: string;
 }
@@ -31,9 +29,7 @@ export function register(program: Command): void {
 		.option('-n, --namespace <name>', 'namespace', 'default')
 		.option('-A, --all-namespaces', 'in all namespaces')
 		.option('-l, --selector <labels>', 'only those with these labels, like app=reviews,version!=v1')
-		.addOption(
-			new Option('-o, --output <format>', 'how').choices(['table', 'wide', 'json', 'yaml', 'name']).default('table'),
-		)
+		.addOption(outputOption(['table', 'wide', 'json', 'yaml', 'name']))
 		.option('-w, --watch', 'then show each change as it comes')
 		.addHelpText(
 			'after',
@@ -146,27 +142,22 @@ async function getObjects(client: ApiClient, wanted: readonly Wanted[], options:
 			objects.push(...(body.items ?? [body]));
 		}
 	}
-	const [only] = objects;
-	if (options.output === 'name') for (const object of objects) printObject(object, options.output);
-	else if (wanted.length === 1 && wanted[0]?.names.length === 1 && only !== undefined)
-		printObject(only, options.output);
-	else printObject({ apiVersion: 'v1', kind: 'List', items: objects }, options.output);
+	const isOne = wanted.length === 1 && wanted[0]?.names.length === 1;
+	if (isData(options.output)) printObjects(objects, options.output, isOne);
+	else for (const object of objects) printName(object);
 	const [watched] = wanted;
 	if (options.watch !== true || watched === undefined) return;
 	const { kind, names } = watched;
 	for await (const event of watchEvents(client, kind, names, options, resourceVersion, 'application/json')) {
+		const object = event.object as MeshObject;
 		if (options.output === 'yaml') print('---');
-		printObject(event.object as MeshObject, options.output);
+		if (isData(options.output)) printData(object, options.output);
+		else printName(object);
 	}
 }
 
-function printObject(
-	object: { apiVersion: string; kind: string; metadata?: { name: string }; items?: readonly MeshObject[] },
-	output: Output,
-): void {
-	if (output === 'json') print(JSON.stringify(object, null, 2));
-	else if (output === 'yaml') print(stringify(object, { aliasDuplicateObjects: false }).trimEnd());
-	else print(`${object.kind.toLowerCase()}/${object.metadata?.name ?? ''}`);
+function printName({ kind, metadata }: MeshObject): void {
+	print(`${kind.toLowerCase()}/${metadata.name}`);
 }
 
 async function* watchEvents(

@@ -2,6 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parse } from 'yaml';
+import type { MeshObject } from '../config/object.ts';
 import { ObjectStore } from '../config/object-store.ts';
 import { type ApiServer, startApiServer } from '../control/api/api-server.ts';
 import type { MeshSnapshot, SidecarSummary } from '../control/mesh-snapshot.ts';
@@ -236,6 +238,119 @@ metadata: { name: doomed }
 		expect(code).toBe(3);
 		expect(err).toBe(
 			`weft: cannot reach the control plane at unix:${folder}/none.sock (no such socket); start it with: weft up\n`,
+		);
+	});
+});
+
+describe('-o', () => {
+	const LIST = { apiVersion: 'v1', kind: 'List' };
+	/** Versions and dates differ from run to run. */
+	const names = (objects: readonly MeshObject[]) => objects.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+
+	test('apply shows the objects as they are now: one as itself, several as a List that apply takes again', async () => {
+		const one = await weft('apply', '-f', manifest(service('shape')), '-o', 'json');
+		expect(JSON.parse(one.out)).toMatchObject({ kind: 'Service', metadata: { name: 'shape', generation: 1 } });
+		const file = manifest(`${service('shape', 81)}---\n${route('shape', 'shape', 'nobody')}`);
+		const several = await weft('apply', '-f', file, '-o', 'json');
+		// Warnings are not in the way of the data.
+		expect(several.err).toContain('Service default/nobody does not exist');
+		expect(JSON.parse(several.out)).toMatchObject(LIST);
+		expect(names(JSON.parse(several.out).items)).toEqual(['Service shape', 'HTTPRoute shape']);
+		expect(JSON.parse(several.out).items[0].spec.ports[0].port).toBe(81);
+		const yaml = await weft('apply', '-f', file, '-o=yaml');
+		expect(yaml.out).toStartWith('apiVersion: v1\nkind: List\nitems:\n');
+		expect((await weft('apply', '-f', manifest(yaml.out))).out).toBe(
+			'service/shape unchanged\nhttproute/shape unchanged\n',
+		);
+		expect((await weft('apply', '-f', file, '-o', 'name')).out).toBe('service/shape\nhttproute/shape\n');
+		expect((await weft('apply', '-f', file, '-o', 'table')).out).toContain('service/shape unchanged\n');
+		expect((await weft('apply', '-f', manifest(service('shape')), '-o', 'wide')).out).toMatch(
+			/^service\/shape configured \(namespace default, generation 3, resource version \d+\)\n$/,
+		);
+		const dry = await weft('apply', '-f', manifest(service('dry')), '--dry-run', '-o', 'json');
+		expect(JSON.parse(dry.out).spec.ports[0].port).toBe(80);
+		expect((await weft('get', 'svc', 'dry')).code).toBe(1);
+	});
+
+	test('apply --wait keeps what it says out of the data', async () => {
+		mesh = snapshot([sidecar('a-1', {})]);
+		const { out, err } = await weft('apply', '-f', manifest(service('waited')), '--wait', '-o', 'json');
+		expect(JSON.parse(out).metadata.name).toBe('waited');
+		expect(err).toBe('acknowledged by 1 of 1 sidecars\n');
+	});
+
+	test('delete shows the objects as they last were', async () => {
+		const file = manifest(`${service('late')}---\n${route('late', 'late')}`);
+		await weft('apply', '-f', file);
+		const dry = await weft('delete', 'svc', 'late', '--dry-run', '-o', 'yaml');
+		expect(dry.out).toStartWith('apiVersion: v1\nkind: Service\nmetadata:\n  name: late\n');
+		const both = await weft('delete', '-f', file, '-o', 'json');
+		expect(JSON.parse(both.out)).toMatchObject(LIST);
+		expect(names(JSON.parse(both.out).items)).toEqual(['HTTPRoute late', 'Service late']);
+		// What it printed brings it back.
+		expect((await weft('apply', '-f', manifest(both.out))).out).toBe('service/late created\nhttproute/late created\n');
+		expect((await weft('delete', 'route', 'late', '-o', 'name')).out).toBe('httproute/late\n');
+		const partly = await weft('delete', 'svc', 'late', 'never', '-o', 'json');
+		expect([partly.code, partly.err]).toEqual([1, 'weft: not found: service/never\n']);
+		expect(names(JSON.parse(partly.out).items)).toEqual(['Service late']);
+		expect(await weft('delete', 'svc', 'late', '-o', 'json', '--ignore-not-found')).toEqual({
+			code: 0,
+			out: '',
+			err: '',
+		});
+	});
+
+	test('describe shows as data what the text shows', async () => {
+		const entry = `apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: full-v1-1}
+spec: {address: 127.128.8.0, labels: {app: full, note: ${'long'.repeat(12)}}}
+`;
+		const text = `${service('full').replace('spec: {', 'spec: {selector: {app: full}, ')}---\n${route('full', 'full')}---\n${entry}`;
+		await weft('apply', '-f', manifest(text));
+		const described = JSON.parse((await weft('describe', 'svc', 'full', '-o', 'json')).out);
+		expect(described).toMatchObject({
+			object: { kind: 'Service', metadata: { name: 'full' }, spec: { ports: [{ port: 80 }] } },
+			instances: [{ name: 'full-v1-1', address: '127.128.8.0', healthy: 'Unknown', labels: { app: 'full' } }],
+			routes: [{ kind: 'HTTPRoute', namespace: 'default', name: 'full' }],
+		});
+		const asYaml = (await weft('describe', 'svc', 'full', '-o', 'yaml')).out;
+		expect(parse(asYaml)).toEqual(described);
+		const route1 = JSON.parse((await weft('describe', 'route', 'full', '-o', 'json')).out);
+		expect(Object.keys(route1)).toEqual(['object']);
+		const both = JSON.parse((await weft('describe', 'svc/full', 'route/full', '-o', 'json')).out);
+		expect(both).toEqual({ items: [described, route1] });
+		const { isTTY, columns } = process.stdout;
+		Object.assign(process.stdout, { isTTY: true, columns: 60 });
+		try {
+			expect((await weft('describe', 'svc', 'full')).out).not.toContain('long'.repeat(12));
+			expect((await weft('describe', 'svc', 'full', '-o', 'wide')).out).toContain('long'.repeat(12));
+		} finally {
+			Object.assign(process.stdout, { isTTY, columns });
+		}
+		expect(await weft('describe', 'svc', 'nothing', '-o', 'json')).toMatchObject({ code: 1, out: '' });
+	});
+
+	test('status and top have their figures as data', async () => {
+		mesh = snapshot([sidecar('a-1', {})]);
+		expect(parse((await weft('status', '-o', 'yaml')).out)).toEqual(
+			JSON.parse((await weft('status', '-o', 'json')).out),
+		);
+		expect(JSON.parse((await weft('top', '-o', 'json')).out)).toEqual({ time: mesh.time, services: [], edges: [] });
+	});
+
+	test.each([
+		[['get', 'svc'], 'table, wide, json, yaml, name'],
+		[['apply', '-f', 'x'], 'table, wide, json, yaml, name'],
+		[['delete', 'svc', 'x'], 'table, wide, json, yaml, name'],
+		[['describe', 'svc'], 'table, wide, json, yaml'],
+		[['status'], 'table, json, yaml'],
+		[['top'], 'table, json, yaml'],
+	])('%j names what it takes when it is given something else', async (args, formats) => {
+		const { code, out, err } = await weft(...args, '-o', 'xml');
+		expect([code, out]).toEqual([2, '']);
+		expect(err.split('\n')[0]).toBe(
+			`weft: option '-o, --output <format>' argument 'xml' is invalid. Allowed choices are ${formats}.`,
 		);
 	});
 });

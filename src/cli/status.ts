@@ -1,25 +1,26 @@
 // `weft status`: is everything healthy? The control plane, each sidecar, each service. Exit code 1
 // when something is not.
 
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import type { MeshSnapshot, ServiceSummary, SidecarSummary } from '../control/mesh-snapshot.ts';
 import { humanDuration } from '../std/duration.ts';
 import { clientFor } from './api-client.ts';
 import { EXIT_FAILED } from './exit-codes.ts';
 import { meshSnapshot } from './mesh-client.ts';
 import { type Cell, coloured, formatTable, print } from './output.ts';
+import { isData, type OutputFormat, outputOption, printData } from './output-format.ts';
 
 export function register(program: Command): void {
 	program
 		.command('status')
 		.description('is everything healthy: control plane, sidecars, services; exit code 1 when not')
-		.addOption(new Option('-o, --output <format>', 'how').choices(['table', 'json']).default('table'))
+		.addOption(outputOption(['table', 'json', 'yaml']))
 		.addHelpText('after', '\nExamples:\n  weft status\n  weft status -o json\n')
-		.action(async (options: { output: string }, command: Command) => {
+		.action(async (options: { output: OutputFormat }, command: Command) => {
 			const client = clientFor(command);
 			const mesh = await meshSnapshot(client);
 			const problems = findProblems(mesh, Date.now());
-			if (options.output === 'json') print(JSON.stringify({ healthy: problems.length === 0, problems, mesh }, null, 2));
+			if (isData(options.output)) printData({ healthy: problems.length === 0, problems, mesh }, options.output);
 			else for (const line of statusLines(mesh, problems, client.address, Date.now())) print(line);
 			if (problems.length > 0) process.exitCode = EXIT_FAILED;
 		});

@@ -7,6 +7,7 @@ import { clientFor } from './api-client.ts';
 import { LiveScreen } from './live-screen.ts';
 import { meshSnapshot, meshSnapshots } from './mesh-client.ts';
 import { type Cell, coloured, formatTable, print } from './output.ts';
+import { isData, type OutputFormat, outputOption, printData } from './output-format.ts';
 
 export function register(program: Command): void {
 	program
@@ -14,9 +15,15 @@ export function register(program: Command): void {
 		.description('live traffic per service and edge: requests/s, success, latency, mutual TLS')
 		.option('--once', 'print it once and end')
 		.option('-n, --namespace <name>', 'only services of this namespace, and edges from or to it')
-		.addHelpText('after', '\nExamples:\n  weft top\n  weft top --once -n shop\n')
-		.action(async (options: { once?: boolean; namespace?: string }, command: Command) => {
+		.addOption(outputOption(['table', 'json', 'yaml'], 'json and yaml: once, as data'))
+		.addHelpText('after', '\nExamples:\n  weft top\n  weft top --once -n shop\n  weft top -o json\n')
+		.action(async (options: TopOptions, command: Command) => {
 			const client = clientFor(command);
+			if (isData(options.output)) {
+				const mesh = await meshSnapshot(client);
+				printData({ time: mesh.time, ...busiestFirst(mesh, options.namespace) }, options.output);
+				return;
+			}
 			if (options.once === true || process.stdout.isTTY !== true) {
 				for (const line of topLines(await meshSnapshot(client), options.namespace)) print(line);
 				return;
@@ -35,11 +42,23 @@ export function register(program: Command): void {
 		});
 }
 
-/** Busiest first. */
-export function topLines(mesh: MeshSnapshot, namespace?: string): string[] {
+interface TopOptions {
+	readonly once?: boolean;
+	readonly namespace?: string;
+	readonly output: OutputFormat;
+}
+
+/** All, or what has to do with one namespace. */
+function busiestFirst(mesh: MeshSnapshot, namespace?: string): Pick<MeshSnapshot, 'services' | 'edges'> {
 	const within = (one: { readonly namespace: string }) => namespace === undefined || one.namespace === namespace;
-	const services = mesh.services.filter(within).toSorted(byRate);
-	const edges = mesh.edges.filter((edge) => within(edge.source) || within(edge.destination)).toSorted(byRate);
+	return {
+		services: mesh.services.filter(within).toSorted(byRate),
+		edges: mesh.edges.filter((edge) => within(edge.source) || within(edge.destination)).toSorted(byRate),
+	};
+}
+
+export function topLines(mesh: MeshSnapshot, namespace?: string): string[] {
+	const { services, edges } = busiestFirst(mesh, namespace);
 	const heading = ['RPS', 'SUCCESS', 'P50', 'P90', 'P99'];
 	const healthy = services.filter((service) => service.healthy > 0 && service.healthy === service.instances).length;
 	const lines = [

@@ -7,16 +7,16 @@ import { formatDuration } from '../std/duration.ts';
 import type { ApiClient } from './api-client.ts';
 import { EXIT_FAILED, EXIT_TIMEOUT } from './exit-codes.ts';
 import { meshSnapshot, meshSnapshots } from './mesh-client.ts';
-import { print } from './output.ts';
 
 /** Pauses after each; the stream comes once a second. */
 const QUICK_LOOKS_MS: readonly number[] = [30, 60, 120, 240];
 
-/** @throws ExitError when a sidecar refuses it, or the time is over */
+/** Says when it is so. @throws ExitError when a sidecar refuses it, or the time is over */
 export async function waitForAcknowledgement(
 	client: ApiClient,
 	written: readonly MeshObject[],
 	timeoutMs: number,
+	say: (text: string) => void,
 ): Promise<void> {
 	const revision = Math.max(...written.map((object) => Number(object.metadata.resourceVersion ?? 0)));
 	const signal = AbortSignal.timeout(timeoutMs);
@@ -31,7 +31,7 @@ export async function waitForAcknowledgement(
 		const reason = whatIsBehind(mesh, written, revision);
 		if (reason === null) {
 			const count = mesh.sidecars.filter((sidecar) => sidecar.connected).length;
-			print(`acknowledged by ${count} of ${count} sidecars`);
+			say(`acknowledged by ${count} of ${count} sidecars`);
 			return;
 		}
 		behind = reason;
