@@ -17,7 +17,7 @@ import {
 	SocketBoundary,
 } from './bun-socket-handlers.ts';
 import { type DescriptorBudget, descriptorBudget, descriptorLimit } from './descriptors.ts';
-import { EpollListener } from './epoll-listener.ts';
+import { EpollListener, passNoDelay } from './epoll-listener.ts';
 import type { EpollLoop } from './epoll-loop.ts';
 import { EpollSocket } from './epoll-socket.ts';
 import type { HandedSockets, SocketGroup } from './handed-sockets.ts';
@@ -138,6 +138,8 @@ export class BunNetwork implements Network {
 		const fds: number[] = [];
 		const take = (native: NativeListener): number => {
 			fds.push(duplicateDescriptor(native.fd));
+			// Who accepts may begin later than clients.
+			if (address.kind === 'ip') passNoDelay(native.fd);
 			const { port } = native;
 			native.stop();
 			return port;

@@ -41,6 +41,11 @@ export interface EpollListenOptions {
 	readonly backlog: number;
 }
 
+/** Connections that wait for `accept` on `fd` from now on have TCP_NODELAY from their listener. */
+export function passNoDelay(fd: number): void {
+	setOption(fd, IPPROTO_TCP, TCP_NODELAY);
+}
+
 export class EpollListener extends Watched {
 	private isPaused = false;
 	private relief: ReturnType<typeof setTimeout> | null = null;
@@ -64,6 +69,7 @@ export class EpollListener extends Watched {
 		const fd = calls.socket(sockaddr[0]!, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (fd < 0) throw systemError('socket', calls.errno());
 		setOption(fd, SOL_SOCKET, SO_REUSEADDR);
+		passNoDelay(fd);
 		if (options.reusePort) setOption(fd, SOL_SOCKET, SO_REUSEPORT);
 		if (sockaddr[0] === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 		const call =
@@ -80,8 +86,8 @@ export class EpollListener extends Watched {
 
 	/** Begins to accept. @throws Error with `code`; the descriptor is closed then */
 	start(): void {
-		// Connections have it from their listener.
-		setOption(this.fd, IPPROTO_TCP, TCP_NODELAY);
+		// One that was handed over may not have it.
+		passNoDelay(this.fd);
 		if (this.loop.watch(this, EPOLLIN)) return;
 		const error = systemError('epoll_ctl', this.loop.calls.errno());
 		this.stop();

@@ -1,3 +1,4 @@
+import { ptr } from 'bun:ffi';
 import { describe, expect, test } from 'bun:test';
 import { closeSync, fstatSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
@@ -7,6 +8,8 @@ import { adoptSocket } from './bun-socket-handlers.ts';
 import { EpollLoop } from './epoll-loop.ts';
 import { HandedSockets } from './handed-sockets.ts';
 import type { Address } from './network.ts';
+import { IPPROTO_TCP, TCP_NODELAY } from './socket-calls.ts';
+import { closeDescriptor } from './socket-passing.ts';
 import { Recorder } from './testing-recorder.ts';
 import { TimerWheel } from './timer-wheel.ts';
 
@@ -281,6 +284,12 @@ describe.skipIf(loop === null)('the event loop of our own', () => {
 		network.listen({ address: group.bound }, () => {}).close();
 	});
 
+	test('who connects before anybody accepts has no delay of small writes either', async () => {
+		const group = network.makeSockets({ address: loopback }, 2);
+		for (const fd of group.fds) expect(hasNoDelay(fd)).toBe(true);
+		for (const fd of group.fds) closeDescriptor(fd);
+	});
+
 	test('a connection that cannot be judged is not admitted, and leaves no socket', async () => {
 		const before = openSockets();
 		const caught: unknown[] = [];
@@ -326,6 +335,12 @@ describe.skipIf(loop === null)('the event loop of our own', () => {
 		expect(text).toContain('no connection can be accepted for a moment');
 	});
 });
+
+function hasNoDelay(fd: number): boolean {
+	const value = new Int32Array(1);
+	loop!.calls.getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, ptr(value), ptr(new Int32Array([4])));
+	return value[0] !== 0;
+}
 
 function openSockets(): number {
 	return readdirSync('/proc/self/fd').filter((name) => {

@@ -36,7 +36,7 @@ export interface SocketEvents<Data> {
 	drain(socket: EpollSocket<Data>): void;
 	/** The peer's FIN. */
 	end(socket: EpollSocket<Data>): void;
-	/** Once, last. Undefined: in order. Not after `terminate`, `end` and `close` of ours. */
+	/** Once, last. Undefined: in order. Not after `terminate` and `close` of ours. */
 	close(socket: EpollSocket<Data>, error?: Error): void;
 	/** For those that connect: first of all, or `connectError` and nothing else. */
 	open?(socket: EpollSocket<Data>): void;
