@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, test } from 'bun:test';
+import { NAMESPACE } from '../config/namespace.ts';
 import { SERVICE } from '../config/service.ts';
 import { WORKLOAD_ENTRY } from '../config/workload-entry.ts';
 import { WeftError } from '../std/errors.ts';
@@ -221,6 +222,26 @@ spec: { selector: { app: reviews }, ports: [{ port: 80, targetPort: 9080 }] }`;
 		await mesh.write(own.replace('selector', 'clusterIP: 127.96.0.1, selector'));
 		await remove();
 		expect(await reviews()).toBeNull();
+	});
+
+	test('with all of their namespace comes back when the namespace does', async () => {
+		const shop = `
+apiVersion: v1
+kind: Namespace
+metadata: { name: shop }`;
+		await mesh.apply(shop);
+		const weft = { service: 'reviews', ports: [{ port: 9080, protocol: 'http' as const }] };
+		registry.connect(sidecarNode({ name: 'reviews', namespace: 'shop', weft }));
+		await settle();
+		await mesh.objects.delete(NAMESPACE, '', 'shop');
+		await settle();
+		await registry.idle();
+		expect(await mesh.objects.get(SERVICE, 'shop', 'reviews')).toBeNull();
+		await mesh.apply(shop);
+		mesh.clock.advance(WRITE_RETRY_MS);
+		await settle();
+		expect(await mesh.objects.get(SERVICE, 'shop', 'reviews')).not.toBeNull();
+		expect(await mesh.objects.get(WORKLOAD_ENTRY, 'shop', 'reviews-v1-1')).not.toBeNull();
 	});
 
 	test('while the control plane is on its way up comes back with its instances', async () => {
