@@ -30,7 +30,7 @@ import type { TimeSource } from './timer-wheel.ts';
 const WAIT_MS_MAX = 100;
 /** What is read in one turn, about: others wait so long. Among many sockets each gets less at a time. */
 const TURN_BYTES = 4 * 1024 * 1024;
-const READ_BYTES_MIN = 64 * 1024;
+const READ_BYTES_MIN = 16 * 1024;
 /** Turns after a sign of life from Bun that do not wait at all: an immediate that somebody set has its turn. */
 const RESTLESS_TURNS = 1;
 const EVENTS_MAX = 256;
