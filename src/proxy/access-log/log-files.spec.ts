@@ -152,6 +152,19 @@ describe('LogFiles', () => {
 		expect(read.endsWith('last\n')).toBe(true);
 	});
 
+	test('a file that has its name again before the one between was begun goes on', async () => {
+		const path = join(directory, 'log');
+		const sink = files.file(path, 'o', 'f');
+		sink.write('first\n');
+		renameSync(path, `${path}.1`);
+		files.reopen();
+		renameSync(`${path}.1`, path);
+		files.reopen();
+		sink.write('last\n');
+		await files.close();
+		expect(readFileSync(path, 'utf8')).toBe('first\nlast\n');
+	});
+
 	test('a path that cannot be opened is an error of the configuration', () => {
 		expect(() => files.file(join(directory, 'none', 'log'), 'listener', 'path')).toThrow('opened for appending');
 	});

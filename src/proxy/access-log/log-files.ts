@@ -91,13 +91,15 @@ class OpenFile implements LogSink {
 
 	/** What is written from now on goes to the file that has its name now; no line is in two files. */
 	reopen(descriptor: number): void {
+		// An earlier one that was not begun.
+		if (this.next !== null) close(this.next, () => {});
+		this.next = null;
 		if (isSameFile(descriptor, this.descriptor)) {
 			close(descriptor, () => {});
 			return;
 		}
 		if (this.inFlight !== null && !this.direct) {
 			// A thread has it in its hands.
-			if (this.next !== null) close(this.next, () => {});
 			this.next = descriptor;
 			return;
 		}
