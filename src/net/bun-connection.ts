@@ -77,6 +77,8 @@ export class BunConnection implements Connection {
 	private isAttempted = false;
 	private connecting: ConnectingSocket | null = null;
 	private failure: Error | null = null;
+	/** Bun makes a TLS socket of the plain one: what it says of the new one comes before that is here. */
+	private isUpgrading = false;
 	private tlsOptions: ServerTlsOptions | ClientTlsOptions | null = null;
 	/** What came of a ClientHello that is waited for; null: none is. */
 	private hello: Uint8Array | null = null;
@@ -214,6 +216,7 @@ export class BunConnection implements Connection {
 		role: { readonly isServer?: true },
 	): void {
 		let secure: NativeSocket;
+		this.isUpgrading = true;
 		try {
 			const upgrade = { data: this, tls: nativeServerTls(options), socket: SERVER_TLS_HANDLERS, ...role };
 			[, secure] = plain.upgradeTLS<BunConnection | null>(
@@ -223,8 +226,18 @@ export class BunConnection implements Connection {
 			// A key that does not fit its certificate, say. Found when the configuration is checked, not here.
 			this.closeBy(handshakeError(this.remote, 'local', 'protocol', errorMessage(error), error));
 			return;
+		} finally {
+			this.isUpgrading = false;
 		}
 		this.socket = secure;
+		if (secure.readyState <= 0) {
+			// The first bytes ended it, in that call.
+			const { failure } = this;
+			const reason = failure === null ? 'no agreement' : errorMessage(failure);
+			const kind = failure === null ? 'protocol' : handshakeFailureOf(failure);
+			this.closeBy(handshakeError(this.remote, this.origin, kind, reason, failure));
+			return;
+		}
 		if (this.paused) secure.resume();
 	}
 
@@ -305,6 +318,11 @@ export class BunConnection implements Connection {
 		// Before the peer is accepted it is only remembered.
 		if (this.state === 'open') this.sessions?.put(session);
 		else this.session = session;
+	}
+
+	/** Of a socket that is not in use: of the one that is being made, when the bytes that came before are no TLS. */
+	handshakenEarly(error: Error | null): void {
+		if (this.isUpgrading) this.failure ??= error;
 	}
 
 	handshaken(socket: NativeSocket, done: boolean, chainError: Error | null): void {

@@ -34,6 +34,40 @@ testNetworkContract('BunNetwork with a loop of our own', () => ({
 	deafAddress: () => ({ kind: 'pipe', path: newPath() }),
 }));
 
+for (const [whose, events] of [
+	['Bun', null],
+	['a loop of our own', loop],
+] as const) {
+	test.each(['select', 'received'])(
+		`a client that does not speak TLS is heard of at once where its first bytes were read before (${whose}, %s)`,
+		async (how) => {
+			const network = new BunNetwork({ loop: events });
+			const authority = await TestAuthority.create();
+			const certificate = await authority.issue({ name: 'server', dns: ['server'] });
+			const options: ServerTlsOptions = {
+				certificateChainPem: certificate.certificatePem,
+				privateKeyPem: certificate.privateKeyPem,
+				// Later than the test's.
+				handshakeTimeoutMs: 60_000,
+			};
+			const far = new Recorder();
+			const listener = network.listen({ address: loopback }, (connection) => {
+				far.attach(connection);
+				if (how === 'select') connection.startServerTls({ ...options, select: () => options });
+				else far.onBytes = (_connection, bytes) => connection.startServerTls(options, bytes);
+			});
+			const near = new Recorder();
+			near.connection = network.connect({ address: listener.address }, near);
+			near.connection.write(Buffer.from('GET / HTTP/1.1\r\n\r\n'));
+			await far.closed();
+			expect(far.error?.code).toBe('tls_handshake_failed');
+			expect(far.error?.message).toContain('HTTP_REQUEST');
+			near.connection.reset();
+			listener.close();
+		},
+	);
+}
+
 test('a refused TCP connection says so', async () => {
 	const network = new BunNetwork();
 	const listener = network.listen({ address: loopback }, () => {});

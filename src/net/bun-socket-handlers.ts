@@ -130,7 +130,11 @@ function onError(socket: NativeSocket, error: Error): void {
 
 function onHandshake(socket: NativeSocket, done: boolean, chainError: Error | null): void {
 	const connection = socket.data;
-	if (connection == null || !connection.uses(socket)) return;
+	if (connection == null) return;
+	if (!connection.uses(socket)) {
+		connection.handshakenEarly(chainError);
+		return;
+	}
 	try {
 		connection.handshaken(socket, done, chainError);
 	} catch (error) {
