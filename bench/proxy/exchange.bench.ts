@@ -90,7 +90,7 @@ class MemoryNetwork implements Network {
 	}
 }
 
-/** As bun-socket-handlers.ts does it. */
+/** As socket-handlers.ts does it. */
 function receive(connection: MemoryConnection, bytes: Uint8Array): void {
 	network.clock.hold();
 	connection.handler.onData(connection, bytes);

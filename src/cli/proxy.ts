@@ -12,8 +12,8 @@ import { isMeshSidecar, type Sidecar, type SidecarOptions, startSidecar } from '
 import { releaseStartupMemory } from '../app/startup-memory.ts';
 import type { WorkersSidecar } from '../app/workers/main-process.ts';
 import type { Bootstrap } from '../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
-import { BunNetwork } from '../net/bun-network.ts';
 import { EpollLoop } from '../net/epoll-loop.ts';
+import { SystemNetwork } from '../net/system-network.ts';
 import { TimerWheel } from '../net/timer-wheel.ts';
 import { mergeBootstrapText, parseBootstrap } from '../proxy/bootstrap.ts';
 import type { Clock } from '../std/clock.ts';
@@ -144,7 +144,7 @@ async function serve(flags: Flags): Promise<number> {
 	const clock = new TimerWheel(loop?.timeSource());
 	const hotRestart = startHotRestart(flags, bootstrap, clock);
 	const handed = hotRestart?.handed ?? null;
-	const network = new BunNetwork({ clock, handed, loop });
+	const network = new SystemNetwork({ clock, handed, loop });
 	surviveFaults();
 	const { limit, acceptMax } = network.descriptors;
 	// The runtime raised it to the hard limit when it started.

@@ -8,7 +8,7 @@ import { releaseStartupMemory } from '../app/startup-memory.ts';
 import type { TcpAddress } from '../control/api/api-server.ts';
 import { quietGrpc } from '../grpc/quiet.ts';
 import { DEFAULT_TRUST_DOMAIN, trustDomainFault } from '../identity/spiffe.ts';
-import { BunNetwork } from '../net/bun-network.ts';
+import { SystemNetwork } from '../net/system-network.ts';
 import { LOG_LEVELS, type LogLevel, logSink } from '../std/log.ts';
 import { endWith } from './end-with.ts';
 import { WEFT_VERSION } from './weft-version.ts';
@@ -75,7 +75,7 @@ async function up(flags: Flags): Promise<number> {
 	const paths = dataPaths(dataDirectory(flags.data, process.env));
 	// Listened for from the start, so that a stop while starting is one in order too.
 	const stopped = stopAsked();
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const controlPlane = await startLocalControlPlane({
 		network,
 		paths,

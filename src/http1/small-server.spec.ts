@@ -2,8 +2,8 @@ import { afterEach, describe, expect, test } from 'bun:test';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BunNetwork } from '../net/bun-network.ts';
 import type { Address, Connection, ConnectionHandler, Listener, Network } from '../net/network.ts';
+import { SystemNetwork } from '../net/system-network.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { logSink } from '../std/log.ts';
 import { type SmallHandler, type SmallServerOptions, startSmallServer } from './small-server.ts';
@@ -27,7 +27,12 @@ describe('over real sockets', () => {
 	});
 
 	function start(handler: SmallHandler, options?: SmallServerOptions): string {
-		const listener = startSmallServer(new BunNetwork(), { kind: 'ip', host: '127.0.0.1', port: 0 }, handler, options);
+		const listener = startSmallServer(
+			new SystemNetwork(),
+			{ kind: 'ip', host: '127.0.0.1', port: 0 },
+			handler,
+			options,
+		);
 		listeners.push(listener);
 		const { address } = listener;
 		return `http://127.0.0.1:${address.kind === 'ip' ? address.port : 0}`;
@@ -102,7 +107,7 @@ describe('over real sockets', () => {
 				status: 200,
 				body: String(request.connection.peerCredentials()?.pid),
 			});
-			listeners.push(startSmallServer(new BunNetwork(), { kind: 'pipe', path }, handler));
+			listeners.push(startSmallServer(new SystemNetwork(), { kind: 'pipe', path }, handler));
 			expect(statSync(path).mode & 0o777).toBe(0o600);
 			const response = await fetch('http://localhost/', { unix: path });
 			expect(await response.text()).toBe(String(process.pid));

@@ -13,8 +13,8 @@ import {
 	IstioCertificateResponseSchema,
 } from '../generated/istio/v1/auth/ca_pb.ts';
 import { OptionalClientCertificateCredentials } from '../grpc/server-credentials.ts';
-import { BunNetwork } from '../net/bun-network.ts';
 import type { IpAddress } from '../net/network.ts';
+import { SystemNetwork } from '../net/system-network.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { systemRandom } from '../std/random.ts';
 import { CertificateAuthority, CONTROL_PLANE_NAME } from './certificate-authority.ts';
@@ -31,7 +31,7 @@ const clock = new VirtualClock(Date.now());
 const server = new grpc.Server();
 let authority: CertificateAuthority;
 let address: IpAddress;
-const common = { network: new BunNetwork(), random: systemRandom };
+const common = { network: new SystemNetwork(), random: systemRandom };
 let handler: (call: Call, answer: Answer) => void;
 
 beforeAll(async () => {

@@ -1,7 +1,7 @@
 import { expect, test } from 'bun:test';
 import { readdirSync } from 'node:fs';
-import { BunNetwork } from './bun-network.ts';
 import type { ClientTlsOptions } from './network.ts';
+import { SystemNetwork } from './system-network.ts';
 import { Recorder } from './testing-recorder.ts';
 
 const AT_ONCE = 16;
@@ -16,7 +16,7 @@ test.skipIf(process.platform !== 'linux').each([
 	['TCP', undefined],
 	['TLS', tls],
 ])('%s connects that are given up do not pile up with the kernel', async (_, options) => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const listener = network.listen({ address: { kind: 'ip', host: '127.0.0.1', port: 0 }, backlog: 1 }, (connection) =>
 		connection.reset(),
 	);

@@ -3,13 +3,13 @@ import { describe, expect, test } from 'bun:test';
 import { closeSync, fstatSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { BunNetwork } from './bun-network.ts';
-import { adoptSocket } from './bun-socket-handlers.ts';
 import { EpollLoop } from './epoll-loop.ts';
 import { HandedSockets } from './handed-sockets.ts';
 import type { Address } from './network.ts';
 import { IPPROTO_TCP, TCP_NODELAY } from './socket-calls.ts';
+import { adoptSocket } from './socket-handlers.ts';
 import { closeDescriptor } from './socket-passing.ts';
+import { SystemNetwork } from './system-network.ts';
 import { Recorder } from './testing-recorder.ts';
 import { TimerWheel } from './timer-wheel.ts';
 
@@ -18,7 +18,7 @@ const loop = EpollLoop.shared();
 const REST = 32 * 1024;
 const hasIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'));
 
-async function pair(network: BunNetwork): Promise<{ near: Recorder; far: Recorder; close(): void }> {
+async function pair(network: SystemNetwork): Promise<{ near: Recorder; far: Recorder; close(): void }> {
 	const far = new Recorder();
 	const accepted = Promise.withResolvers<void>();
 	const listener = network.listen({ address: loopback }, (connection) => {
@@ -32,7 +32,7 @@ async function pair(network: BunNetwork): Promise<{ near: Recorder; far: Recorde
 }
 
 describe.skipIf(loop === null)('the event loop of our own', () => {
-	const network = new BunNetwork({ loop });
+	const network = new SystemNetwork({ loop });
 
 	test('what Bun does by itself goes on beside it', async () => {
 		const { near, close } = await pair(network);
@@ -275,7 +275,7 @@ describe.skipIf(loop === null)('the event loop of our own', () => {
 		const handed = new HandedSockets();
 		const bad = openSync('/dev/null', 'r');
 		handed.add({ asked: group.bound, bound: group.bound, fds: [...group.fds, bad] });
-		const receiver = new BunNetwork({ loop, handed, handedOnly: true });
+		const receiver = new SystemNetwork({ loop, handed, handedOnly: true });
 		expect(() => receiver.listen({ address: group.bound }, () => {})).toThrow(
 			expect.objectContaining({ code: 'permission_denied' }),
 		);
@@ -293,7 +293,7 @@ describe.skipIf(loop === null)('the event loop of our own', () => {
 	test('a connection that cannot be judged is not admitted, and leaves no socket', async () => {
 		const before = openSockets();
 		const caught: unknown[] = [];
-		const failing = new BunNetwork({ loop, onCaught: (error) => caught.push(error) });
+		const failing = new SystemNetwork({ loop, onCaught: (error) => caught.push(error) });
 		const admit = () => {
 			throw new Error('a bug in a test');
 		};
@@ -311,7 +311,7 @@ describe.skipIf(loop === null)('the event loop of our own', () => {
 		'connections accepted on %s have the address as it is written by all',
 		async (host) => {
 			const expected: string[] = [];
-			for (const one of [network, new BunNetwork()]) {
+			for (const one of [network, new SystemNetwork()]) {
 				const far = new Recorder();
 				const listener = one.listen({ address: { kind: 'ip', host, port: 0 } }, (connection) => far.attach(connection));
 				const near = new Recorder();

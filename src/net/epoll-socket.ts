@@ -1,5 +1,5 @@
 // A plain TCP socket of our own event loop, with the calls and events of Bun's sockets, as far as
-// bun-connection.ts uses them.
+// socket-connection.ts uses them.
 
 import { ptr } from 'bun:ffi';
 import { type EpollLoop, Watched } from './epoll-loop.ts';

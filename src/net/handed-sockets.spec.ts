@@ -2,10 +2,10 @@ import { afterAll, afterEach, describe, expect, test } from 'bun:test';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BunNetwork } from './bun-network.ts';
 import { encodeGroup, encodeMessage, HandedReader, HandedSockets, type SocketGroup } from './handed-sockets.ts';
 import type { Address, Connection, Network } from './network.ts';
 import { closeDescriptor, makeSocketPair, receiveDescriptors, sendDescriptors } from './socket-passing.ts';
+import { SystemNetwork } from './system-network.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-handed-'));
 const closers: (() => void)[] = [];
@@ -63,14 +63,14 @@ function handOver(groups: readonly SocketGroup[]): HandedSockets {
 
 describe('a listening socket in other hands', () => {
 	test('accepts there what was connected before it was handed over, and keeps its port', async () => {
-		const old = new BunNetwork();
+		const old = new SystemNetwork();
 		const asked: Address = { kind: 'ip', host: '127.0.0.1', port: 0 };
 		const group = old.makeSockets({ address: asked }, 1);
 		expect(group.bound).toMatchObject({ host: '127.0.0.1' });
 		const early = ask(old, group.bound);
 		const handed = handOver([group]);
 		for (const fd of group.fds) closeDescriptor(fd);
-		const network = new BunNetwork({ handed });
+		const network = new SystemNetwork({ handed });
 		const listener = serve(network, asked, 'new');
 		expect(listener.address).toEqual(group.bound);
 		expect(await early).toBe('new');
@@ -80,17 +80,17 @@ describe('a listening socket in other hands', () => {
 	});
 
 	test('is not closed by the old hands', async () => {
-		const old = new BunNetwork();
+		const old = new SystemNetwork();
 		const asked: Address = { kind: 'ip', host: '127.0.0.1', port: 0 };
 		const first = serve(old, asked, 'old');
-		const network = new BunNetwork({ handed: handOver(old.listening()) });
+		const network = new SystemNetwork({ handed: handOver(old.listening()) });
 		serve(network, asked, 'new');
 		first.close();
 		for (let i = 0; i < 20; i++) expect(await ask(old, first.address)).toBe('new');
 	});
 
 	test('shares a port with others of its group', async () => {
-		const network = new BunNetwork();
+		const network = new SystemNetwork();
 		const asked: Address = { kind: 'ip', host: '127.0.0.1', port: 0 };
 		const group = network.makeSockets({ address: asked }, 3);
 		expect(group.fds).toHaveLength(3);
@@ -98,7 +98,7 @@ describe('a listening socket in other hands', () => {
 		const heard = new Set<string>();
 		group.fds.forEach((fd, index) => {
 			const handed = handOver([{ ...group, fds: [fd] }]);
-			serve(new BunNetwork({ handed, handedOnly: true }), asked, `worker ${index}`);
+			serve(new SystemNetwork({ handed, handedOnly: true }), asked, `worker ${index}`);
 			closeDescriptor(fd);
 		});
 		for (let i = 0; i < 200 && heard.size < 3; i++) heard.add(await ask(network, group.bound));
@@ -107,11 +107,11 @@ describe('a listening socket in other hands', () => {
 
 	test('of a unix file keeps its file when the old hands close', async () => {
 		const path = join(directory, 'a.sock');
-		const old = new BunNetwork();
+		const old = new SystemNetwork();
 		const address: Address = { kind: 'pipe', path };
 		const first = serve(old, address, 'old');
 		expect(await ask(old, address)).toBe('old');
-		const network = new BunNetwork({ handed: handOver(old.listening()) });
+		const network = new SystemNetwork({ handed: handOver(old.listening()) });
 		const second = serve(network, address, 'new');
 		old.leaveSocketFiles();
 		first.close();
@@ -122,13 +122,13 @@ describe('a listening socket in other hands', () => {
 	});
 
 	test('is the only one that a worker takes', () => {
-		const network = new BunNetwork({ handed: new HandedSockets(), handedOnly: true });
+		const network = new SystemNetwork({ handed: new HandedSockets(), handedOnly: true });
 		const address: Address = { kind: 'ip', host: '127.0.0.1', port: 0 };
 		expect(() => network.listen({ address }, () => {})).toThrow('was handed over');
 	});
 
 	test('an address in use is refused for several sockets too', () => {
-		const network = new BunNetwork();
+		const network = new SystemNetwork();
 		const taken = serve(network, { kind: 'ip', host: '127.0.0.1', port: 0 }, 'x');
 		expect(() => network.makeSockets({ address: taken.address }, 2)).toThrow('already in use');
 	});

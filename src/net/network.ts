@@ -1,5 +1,5 @@
 // The transport that everything above is written against: connections of bytes, plain or TLS,
-// over TCP or unix sockets, and a clock. `BunNetwork` is the real one, `SimulatedNetwork` the one
+// over TCP or unix sockets, and a clock. `SystemNetwork` is the real one, `SimulatedNetwork` the one
 // for tests. Nothing here knows HTTP.
 //
 //               startServerTls / connect with tls

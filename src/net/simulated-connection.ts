@@ -6,7 +6,6 @@
 import { assert } from '../std/assert.ts';
 import type { Timer } from '../std/clock.ts';
 import { type ErrorOrigin, errorMessage, type WeftError } from '../std/errors.ts';
-import { brokenError, connectTimeout, handshakeError } from './bun-errors.ts';
 import type {
 	Address,
 	ClientTlsOptions,
@@ -20,6 +19,7 @@ import type {
 import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
 import type { SimulatedNetwork } from './simulated-network.ts';
 import { judgeClient, judgeServer, negotiate, type SimulatedHello, type SimulatedSession } from './simulated-tls.ts';
+import { brokenError, connectTimeout, handshakeError } from './socket-errors.ts';
 import { testClientHello } from './testing-client-hello.ts';
 import { ByteQueue } from './write-buffer.ts';
 

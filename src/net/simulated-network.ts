@@ -6,7 +6,6 @@ import { VirtualClock } from '../std/clock.ts';
 import { errorMessage, WeftError } from '../std/errors.ts';
 import { Logger } from '../std/log.ts';
 import { SeededRandom } from '../std/random.ts';
-import { connectError } from './bun-errors.ts';
 import {
 	type Address,
 	type Connection,
@@ -19,6 +18,7 @@ import {
 	type ResolvedName,
 } from './network.ts';
 import { SimulatedConnection } from './simulated-connection.ts';
+import { connectError } from './socket-errors.ts';
 
 export interface SimulatedNetworkOptions {
 	/** Default 1. Tests print theirs. */

@@ -3,11 +3,11 @@
 
 import { closeSync, openSync } from 'node:fs';
 import { connect } from 'node:net';
-import { BunNetwork } from './bun-network.ts';
 import { EpollLoop } from './epoll-loop.ts';
+import { SystemNetwork } from './system-network.ts';
 import { Recorder } from './testing-recorder.ts';
 
-const network = new BunNetwork({ loop: EpollLoop.shared() });
+const network = new SystemNetwork({ loop: EpollLoop.shared() });
 const taken: number[] = [];
 let isGivenBack = false;
 const listener = network.listen({ address: { kind: 'ip', host: '127.0.0.1', port: 0 } }, (connection) => {

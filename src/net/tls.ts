@@ -2,8 +2,6 @@
 
 import type { DetailedPeerCertificate } from 'node:tls';
 import type { TLSOptions } from 'bun';
-import { handshakeFailureOf } from './bun-errors.ts';
-import type { NativeSocket } from './bun-socket-handlers.ts';
 import { parseCertificate } from './certificate.ts';
 import type {
 	ChainPolicy,
@@ -15,6 +13,8 @@ import type {
 	TlsInfo,
 } from './network.ts';
 import { shownChain } from './shown-chain.ts';
+import { handshakeFailureOf } from './socket-errors.ts';
+import type { NativeSocket } from './socket-handlers.ts';
 import { type ChainOptions, INTERMEDIATES_MAX, type PeerRole, verifyChain } from './verify-chain.ts';
 
 const VERSION_NUMBERS = { 'TLSv1.2': 0x0303, 'TLSv1.3': 0x0304 } as const;

@@ -118,7 +118,7 @@ export class TurnEnd {
 		const list = this.waiting;
 		this.waiting = this.running;
 		this.running = list;
-		// `flush` does not throw: it is itself a boundary (bun-connection.ts).
+		// `flush` does not throw: it is itself a boundary (socket-connection.ts).
 		for (let index = 0; index < list.length; index++) list[index]!.flush();
 		list.length = 0;
 	};

@@ -5,7 +5,7 @@ import { NodeSchema } from '../generated/envoy/config/core/v3/base_pb.ts';
 import { MetricsService, type StreamMetricsMessage } from '../generated/envoy/service/metrics/v3/metrics_service_pb.ts';
 import { GrpcChannel } from '../grpc/channel.ts';
 import { serviceDefinition } from '../grpc/protobuf-methods.ts';
-import { BunNetwork } from '../net/bun-network.ts';
+import { SystemNetwork } from '../net/system-network.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { SeededRandom } from '../std/random.ts';
 import { MetricsStream } from './metrics-stream.ts';
@@ -62,7 +62,7 @@ afterEach(() => {
 async function start() {
 	const [sink, port] = await Sink.start();
 	const channel = new GrpcChannel({
-		network: new BunNetwork(),
+		network: new SystemNetwork(),
 		random: new SeededRandom(1),
 		addresses: [{ kind: 'ip', host: '127.0.0.1', port }],
 		tls: null,

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import { NodeSchema } from '../generated/envoy/config/core/v3/base_pb.ts';
 import { DeltaDiscoveryResponseSchema } from '../generated/envoy/service/discovery/v3/discovery_pb.ts';
-import { BunNetwork } from '../net/bun-network.ts';
 import type { Address } from '../net/network.ts';
+import { SystemNetwork } from '../net/system-network.ts';
 import { TestAuthority } from '../net/testing-certificates.ts';
 import { VirtualClock } from '../std/clock.ts';
 import { SeededRandom } from '../std/random.ts';
@@ -42,7 +42,7 @@ function startClient(
 			addresses: [target],
 			authority: '',
 			tls: null,
-			network: new BunNetwork(),
+			network: new SystemNetwork(),
 			random: new SeededRandom(1),
 			...options.transport,
 		}),

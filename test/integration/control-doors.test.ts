@@ -17,8 +17,8 @@ import { GrpcCertificateClient } from '../../src/identity/certificate-client.ts'
 import { controlPlaneTls } from '../../src/identity/control-plane-tls.ts';
 import { workloadSpiffeId } from '../../src/identity/spiffe.ts';
 import { makeSigningKey } from '../../src/identity/workload-certificate.ts';
-import { BunNetwork } from '../../src/net/bun-network.ts';
 import type { WorkloadIdentity } from '../../src/net/identity-source.ts';
+import { SystemNetwork } from '../../src/net/system-network.ts';
 import { systemRandom } from '../../src/std/random.ts';
 import { HealthReporter } from '../../src/xds/health-reporter.ts';
 import { CLUSTER_TYPE } from '../../src/xds/type-urls.ts';
@@ -57,7 +57,7 @@ function client(identity: Pick<WorkloadIdentity, 'certificateChainPem' | 'privat
 /** Where weft's own gRPC client finds the door. */
 function door() {
 	const address = { kind: 'ip', host: '127.0.0.1', port: mesh.port } as const;
-	return { network: new BunNetwork(), random: systemRandom, address };
+	return { network: new SystemNetwork(), random: systemRandom, address };
 }
 
 /** Opens ADS as `node`; resolves with the status of a refusal, or OK when an answer came. */

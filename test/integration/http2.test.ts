@@ -18,8 +18,8 @@ import {
 } from 'node:http2';
 import type { AddressInfo } from 'node:net';
 import { Http2ServerCodec } from '../../src/http2/server-codec.ts';
-import { BunNetwork } from '../../src/net/bun-network.ts';
 import type { Listener } from '../../src/net/network.ts';
+import { SystemNetwork } from '../../src/net/system-network.ts';
 import { freePort } from '../support/free-ports.ts';
 import { exchange } from '../support/raw-http.ts';
 import { httpListener, startTestProxy, staticCluster, type TestProxy } from '../support/test-proxy.ts';
@@ -91,7 +91,7 @@ const LARGE = 3_000_000;
 
 /** Begins each response and resets it (Bun's node:http2 ends a stream in order even when told to reset it). */
 function startBreakingServer(): number {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const ignore = { onHead() {}, onData() {}, onTrailers() {}, onReset() {}, onDrain() {} };
 	breaking = network.listen({ address: { kind: 'ip', host: '127.0.0.1', port: 0 } }, (connection) => {
 		const codec = new Http2ServerCodec(

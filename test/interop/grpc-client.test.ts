@@ -13,13 +13,13 @@ import { callUnary } from '../../src/grpc/client-methods.ts';
 import { addBinaryMetadata, addMetadata, binaryMetadata } from '../../src/grpc/metadata.ts';
 import { GrpcStatus } from '../../src/grpc/status.ts';
 import { getHeader, type HeaderList } from '../../src/http/headers.ts';
-import { BunNetwork } from '../../src/net/bun-network.ts';
 import type { ClientTlsOptions } from '../../src/net/network.ts';
+import { SystemNetwork } from '../../src/net/system-network.ts';
 import { TestAuthority } from '../../src/net/testing-certificates.ts';
 import { systemRandom } from '../../src/std/random.ts';
 import { pythonWithGrpc } from '../support/grpc-languages.ts';
 
-const network = new BunNetwork();
+const network = new SystemNetwork();
 const directory = mkdtempSync(join(tmpdir(), 'weft-grpc-client-'));
 const python = pythonWithGrpc();
 const text = (value: Uint8Array): string => new TextDecoder().decode(value);

@@ -6,8 +6,8 @@ import { type ClientHttp2Session, connect } from 'node:http2';
 import type { RequestHead, ResponseHead, ServerStream } from '../../src/http/stream.ts';
 import { Http1ServerCodec } from '../../src/http1/server-codec.ts';
 import { Http2ServerCodec } from '../../src/http2/server-codec.ts';
-import { BunNetwork } from '../../src/net/bun-network.ts';
 import type { Listener } from '../../src/net/network.ts';
+import { SystemNetwork } from '../../src/net/system-network.ts';
 import { freePort } from '../support/free-ports.ts';
 import { describeWithPeers } from '../support/peers.ts';
 import { exchange } from '../support/raw-http.ts';
@@ -85,7 +85,7 @@ const VOLATILE = new Set([
 
 let asked: string[] = [];
 
-function upstream(network: BunNetwork, protocol: 1 | 2): Listener {
+function upstream(network: SystemNetwork, protocol: 1 | 2): Listener {
 	return network.listen({ address: { kind: 'ip', host: '127.0.0.1', port: 0 } }, (connection) => {
 		const transport = {
 			write: (bytes: Uint8Array) => connection.write(bytes),
@@ -197,7 +197,7 @@ async function overHttp1(proxy: Proxy, ask: Ask): Promise<string> {
 }
 
 describeWithPeers(['envoy'], 'translation, beside Envoy', () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const upstreams: Listener[] = [];
 	let weft: TestProxy;
 	let envoy: { stop(): Promise<void> };

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { fromJson, type JsonObject } from '@bufbuild/protobuf';
 import { ClusterSchema } from '../../src/generated/envoy/config/cluster/v3/cluster_pb.ts';
 import { Http1ClientCodec } from '../../src/http1/client-codec.ts';
-import { BunNetwork } from '../../src/net/bun-network.ts';
+import { SystemNetwork } from '../../src/net/system-network.ts';
 import type { AdminState } from '../../src/proxy/admin/admin-state.ts';
 import { clustersText } from '../../src/proxy/admin/clusters-text.ts';
 import { UpstreamClusterManager } from '../../src/proxy/cluster/cluster-manager.ts';
@@ -57,7 +57,7 @@ describeWithPeers(['envoy'], 'the upstream half and Envoy', () => {
 	let admin: string;
 	let discovery: FileDiscovery;
 	const registry = new MetricRegistry();
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	let manager: UpstreamClusterManager;
 
 	const replace = (text: string) => {

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunningProxy, startProxy } from '../../src/app/proxy.ts';
-import { BunNetwork } from '../../src/net/bun-network.ts';
+import { SystemNetwork } from '../../src/net/system-network.ts';
 import { parseBootstrap } from '../../src/proxy/bootstrap.ts';
 import { SeededRandom } from '../../src/std/random.ts';
 import { MetricRegistry } from '../../src/telemetry/registry.ts';
@@ -25,7 +25,7 @@ export async function startTestProxy(bootstrap: object): Promise<TestProxy> {
 	const registry = new MetricRegistry();
 	const proxy = startProxy({
 		bootstrap: parseBootstrap(JSON.stringify(bootstrap), 'bootstrap of the test'),
-		network: new BunNetwork({ loop: spoilingLoop() }),
+		network: new SystemNetwork({ loop: spoilingLoop() }),
 		random: new SeededRandom(7),
 		registry,
 	});

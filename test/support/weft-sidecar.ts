@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOTS_FILE, sidecarBootstrap, sidecarNodeId } from '../../src/app/run/sidecar-bootstrap.ts';
 import { startSidecar } from '../../src/app/sidecar.ts';
-import { BunNetwork } from '../../src/net/bun-network.ts';
+import { SystemNetwork } from '../../src/net/system-network.ts';
 import { parseBootstrap } from '../../src/proxy/bootstrap.ts';
 import { systemRandom } from '../../src/std/random.ts';
 import type { SidecarNodeMetadata } from '../../src/xds/node-metadata.ts';
@@ -28,7 +28,7 @@ export async function startWeftSidecar(mesh: TestControlPlane, metadata: Sidecar
 	const failures: Error[] = [];
 	const sidecar = await startSidecar({
 		bootstrap: parseBootstrap(JSON.stringify(bootstrap), 'bootstrap'),
-		network: new BunNetwork({ loop: spoilingLoop() }),
+		network: new SystemNetwork({ loop: spoilingLoop() }),
 		random: systemRandom,
 		stateDir,
 		joinToken: mesh.tokens.issue({

@@ -10,7 +10,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { serviceIndex } from '../../config/service.ts';
 import { explicitLocalPort } from '../../control/compile/outbound-profile.ts';
-import { BunNetwork } from '../../net/bun-network.ts';
+import { SystemNetwork } from '../../net/system-network.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
 import type { Random } from '../../std/random.ts';
@@ -257,7 +257,7 @@ class Run {
 		let relay: DnsRelay;
 		try {
 			relay = await DnsRelay.start({
-				network: new BunNetwork({ clock: this.surroundings.clock }),
+				network: new SystemNetwork({ clock: this.surroundings.clock }),
 				address: { kind: 'ip', host: '127.0.0.1', port: this.freePort(DNS_PORT), networkNamespace },
 				zone,
 				servers: options.outbound === 'allow-any' ? () => resolvers.current() : null,

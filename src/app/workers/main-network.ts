@@ -2,7 +2,6 @@
 // for as long as their listeners live, and accepts nothing. So a socket outlives the worker that serves
 // it, with the connections that wait in its queue.
 
-import type { BunNetwork } from '../../net/bun-network.ts';
 import type { HandedSockets, SocketGroup } from '../../net/handed-sockets.ts';
 import {
 	type Address,
@@ -16,6 +15,7 @@ import {
 	type ResolvedName,
 } from '../../net/network.ts';
 import { closeDescriptor } from '../../net/socket-passing.ts';
+import type { SystemNetwork } from '../../net/system-network.ts';
 import { removeSocketFile, socketInode } from '../../net/unix-socket-file.ts';
 import type { Clock } from '../../std/clock.ts';
 
@@ -40,7 +40,7 @@ export class MainNetwork implements Network {
 	 * @param onOpened sockets that workers need from now on
 	 */
 	constructor(
-		private readonly network: BunNetwork,
+		private readonly network: SystemNetwork,
 		private readonly handed: HandedSockets | null,
 		private readonly workers: number,
 		private readonly onOpened: (group: SocketGroup) => void,

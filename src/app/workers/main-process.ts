@@ -13,9 +13,9 @@ import { toBinary } from '@bufbuild/protobuf';
 import { BootstrapSchema } from '../../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
 import type { SmallRequest, SmallResponse } from '../../http1/small-server.ts';
 import type { IdentityAgent } from '../../identity/identity-agent.ts';
-import type { BunNetwork } from '../../net/bun-network.ts';
 import type { HandedSockets, SocketGroup } from '../../net/handed-sockets.ts';
 import type { Listener } from '../../net/network.ts';
+import type { SystemNetwork } from '../../net/system-network.ts';
 import type { HostUse } from '../../proxy/admin/admin-state.ts';
 import type { Timer } from '../../std/clock.ts';
 import { logSink } from '../../std/log.ts';
@@ -33,7 +33,7 @@ import type { WorkerReport, WorkerStart } from './messages.ts';
 import { WorkerGroup } from './worker-group.ts';
 
 export interface WorkersOptions extends SidecarOptions {
-	readonly network: BunNetwork;
+	readonly network: SystemNetwork;
 	/** 2 or more. */
 	readonly workers: number;
 	/** Sockets of the process whose place this one takes; null: there is none. */

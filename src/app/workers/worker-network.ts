@@ -2,7 +2,6 @@
 // stopped listening it listens on nothing: a worker that starts after that has the same listeners, and
 // serves the others.
 
-import type { BunNetwork } from '../../net/bun-network.ts';
 import type { HandedSockets } from '../../net/handed-sockets.ts';
 import type {
 	Address,
@@ -14,6 +13,7 @@ import type {
 	Network,
 	ResolvedName,
 } from '../../net/network.ts';
+import type { SystemNetwork } from '../../net/system-network.ts';
 import type { Clock } from '../../std/clock.ts';
 import { addressKey } from './main-network.ts';
 
@@ -22,7 +22,7 @@ export class WorkerNetwork implements Network {
 
 	/** @param network listens on what is in `handed`, and on nothing else */
 	constructor(
-		private readonly network: BunNetwork,
+		private readonly network: SystemNetwork,
 		private readonly handed: HandedSockets,
 		stopped: readonly Address[],
 	) {

@@ -3,11 +3,11 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { BootstrapSchema } from '../../generated/envoy/config/bootstrap/v3/bootstrap_pb.ts';
-import { BunNetwork } from '../../net/bun-network.ts';
 import { EpollLoop } from '../../net/epoll-loop.ts';
 import { HandedReader, HandedSockets } from '../../net/handed-sockets.ts';
 import type { IdentitySource, WorkloadIdentity } from '../../net/identity-source.ts';
 import { dieWithParent, receiveDescriptors } from '../../net/socket-passing.ts';
+import { SystemNetwork } from '../../net/system-network.ts';
 import { performAdmin } from '../../proxy/admin/admin-server.ts';
 import { hostUse } from '../../proxy/admin/clusters-text.ts';
 import { errorMessage } from '../../std/errors.ts';
@@ -90,7 +90,7 @@ class Worker {
 		this.discovery.apply(updates, refused);
 		this.identity = identity === null ? null : new ToldIdentity(identity);
 		const bootstrap = fromBinary(BootstrapSchema, start.bootstrap);
-		const own = new BunNetwork({ handed: this.handed, handedOnly: true, loop: EpollLoop.shared() });
+		const own = new SystemNetwork({ handed: this.handed, handedOnly: true, loop: EpollLoop.shared() });
 		const network = new WorkerNetwork(own, this.handed, stopped);
 		this.proxy = startProxy({
 			bootstrap,

@@ -3,15 +3,15 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import { connect } from 'node:net';
 import { type DecodedPacket, decode, encode, type Packet } from 'dns-packet';
-import { BunNetwork } from '../../../net/bun-network.ts';
 import { bindDatagrams, connectDatagrams } from '../../../net/datagrams.ts';
 import type { Connection, ConnectionHandler, IpAddress, ListenOptions, Network } from '../../../net/network.ts';
 import { SimulatedNetwork } from '../../../net/simulated-network.ts';
+import { SystemNetwork } from '../../../net/system-network.ts';
 import { DnsRelay, takingOnePort } from './dns-relay.ts';
 import { MeshZone } from './mesh-zone.ts';
 import { FrameReader, frame } from './tcp-frames.ts';
 
-const network = new BunNetwork();
+const network = new SystemNetwork();
 const closers: (() => void)[] = [];
 const IDLE: ConnectionHandler = { onConnect() {}, onData() {}, onDrain() {}, onEnd() {}, onClose() {} };
 const ANY_PORT: IpAddress = { kind: 'ip', host: '127.0.0.1', port: 0 };

@@ -3,11 +3,11 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as tlsConnect } from 'node:tls';
-import { BunNetwork } from './bun-network.ts';
 import { readClientHello } from './client-hello.ts';
 import { EpollLoop } from './epoll-loop.ts';
 import type { Address, ClientTlsOptions, Connection, HandshakeError, IpAddress, ServerTlsOptions } from './network.ts';
 import { testNetworkContract } from './network-contract.ts';
+import { SystemNetwork } from './system-network.ts';
 import { TestAuthority, type TestCertificate } from './testing-certificates.ts';
 import { Recorder } from './testing-recorder.ts';
 
@@ -17,8 +17,8 @@ let files = 0;
 const newPath = () => join(directory, `${files++}.sock`);
 const loopback: Address = { kind: 'ip', host: '127.0.0.1', port: 0 };
 
-testNetworkContract('BunNetwork', () => ({
-	network: new BunNetwork(),
+testNetworkContract('SystemNetwork on Bun’s sockets', () => ({
+	network: new SystemNetwork(),
 	run: (promise) => promise,
 	address: (kind) => (kind === 'ip' ? loopback : { kind: 'pipe', path: newPath() }),
 	deafAddress: () => ({ kind: 'pipe', path: newPath() }),
@@ -27,8 +27,8 @@ testNetworkContract('BunNetwork', () => ({
 const loop = EpollLoop.shared();
 // Other specs of this process live on Bun's timers.
 if (loop !== null) loop.waitMsMax = 1;
-testNetworkContract('BunNetwork with a loop of our own', () => ({
-	network: new BunNetwork({ loop }),
+testNetworkContract('SystemNetwork with a loop of our own', () => ({
+	network: new SystemNetwork({ loop }),
 	run: (promise) => promise,
 	address: (kind) => (kind === 'ip' ? loopback : { kind: 'pipe', path: newPath() }),
 	deafAddress: () => ({ kind: 'pipe', path: newPath() }),
@@ -41,7 +41,7 @@ for (const [whose, events] of [
 	test.each(['select', 'received'])(
 		`a client that does not speak TLS is heard of at once where its first bytes were read before (${whose}, %s)`,
 		async (how) => {
-			const network = new BunNetwork({ loop: events });
+			const network = new SystemNetwork({ loop: events });
 			const authority = await TestAuthority.create();
 			const certificate = await authority.issue({ name: 'server', dns: ['server'] });
 			const options: ServerTlsOptions = {
@@ -69,7 +69,7 @@ for (const [whose, events] of [
 }
 
 test('a refused TCP connection says so', async () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const listener = network.listen({ address: loopback }, () => {});
 	listener.close();
 	const recorder = new Recorder();
@@ -79,7 +79,7 @@ test('a refused TCP connection says so', async () => {
 });
 
 test('the memory of what was read in large pieces is given back when the call is over', async () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const kept: Uint8Array[] = [];
 	let largest = 0;
 	const reader = new Recorder(false);
@@ -100,7 +100,7 @@ test('the memory of what was read in large pieces is given back when the call is
 });
 
 test('a unix socket has its mode, knows its peer, and its file goes with it', async () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const path = newPath();
 	const accepted = Promise.withResolvers<Connection>();
 	const listener = network.listen({ address: { kind: 'pipe', path }, mode: 0o620 }, (connection) => {
@@ -122,7 +122,7 @@ test('a unix socket has its mode, knows its peer, and its file goes with it', as
 });
 
 test('a stale socket file is taken over, any other file is not', async () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const stale = newPath();
 	const child = Bun.spawnSync([
 		process.execPath,
@@ -142,7 +142,7 @@ test('a stale socket file is taken over, any other file is not', async () => {
 });
 
 test('an address of another machine is not available', () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	expect(() => network.listen({ address: { kind: 'ip', host: '192.0.2.1', port: 0 } }, () => {})).toThrow(
 		expect.objectContaining({ code: 'address_not_available' }),
 	);
@@ -152,7 +152,7 @@ test('an address of another machine is not available', () => {
 });
 
 test('listeners share a port with reusePort, and only with it', () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const first = network.listen({ address: loopback, reusePort: true }, () => {});
 	const second = network.listen({ address: first.address, reusePort: true }, () => {});
 	expect(second.address).toEqual(first.address);
@@ -162,7 +162,7 @@ test('listeners share a port with reusePort, and only with it', () => {
 });
 
 test('the backlog is what was asked for', async () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const listener = network.listen({ address: loopback, backlog: 2 }, () => {});
 	listener.pauseAccepting();
 	const clients = Array.from({ length: 6 }, () => {
@@ -178,7 +178,7 @@ test('the backlog is what was asked for', async () => {
 });
 
 test('with hardly a descriptor left, connections are turned away where the listener says so', async () => {
-	const network = new BunNetwork({ descriptors: { limit: 4, acceptMax: 3, connectMax: 1e6 } });
+	const network = new SystemNetwork({ descriptors: { limit: 4, acceptMax: 3, connectMax: 1e6 } });
 	const asked: boolean[] = [];
 	const admit = (scarce: boolean): boolean => {
 		asked.push(scarce);
@@ -199,7 +199,7 @@ test('with hardly a descriptor left, connections are turned away where the liste
 });
 
 test('with no descriptor to spare, a new upstream connection is given up', async () => {
-	const network = new BunNetwork({ descriptors: { limit: 4, acceptMax: 1e6, connectMax: 3 } });
+	const network = new SystemNetwork({ descriptors: { limit: 4, acceptMax: 1e6, connectMax: 3 } });
 	const listener = network.listen({ address: loopback }, (connection) => new Recorder().attach(connection));
 	const near = new Recorder();
 	network.connect({ address: listener.address }, near);
@@ -211,7 +211,7 @@ test('with no descriptor to spare, a new upstream connection is given up', async
 
 test('what a callback throws is counted and told', async () => {
 	const told: unknown[] = [];
-	const network = new BunNetwork({ onCaught: (error) => told.push(error) });
+	const network = new SystemNetwork({ onCaught: (error) => told.push(error) });
 	const listener = network.listen({ address: loopback }, () => {
 		throw new Error('a bug in a test');
 	});
@@ -224,7 +224,7 @@ test('what a callback throws is counted and told', async () => {
 });
 
 test('all small writes of one turn arrive in one piece', async () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const far = new Recorder();
 	const listener = network.listen({ address: loopback }, (connection) => far.attach(connection));
 	const near = new Recorder();
@@ -238,7 +238,7 @@ test('all small writes of one turn arrive in one piece', async () => {
 });
 
 test('IPv6 works, and an IPv4 peer of a dual-stack listener is named as IPv4', async () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const accepted = Promise.withResolvers<Connection>();
 	const listener = network.listen({ address: { kind: 'ip', host: '::', port: 0 } }, (connection) => {
 		new Recorder().attach(connection);
@@ -255,7 +255,7 @@ test('IPv6 works, and an IPv4 peer of a dual-stack listener is named as IPv4', a
 describe('TLS', () => {
 	let root: TestAuthority;
 	let leaf: TestCertificate;
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 
 	beforeAll(async () => {
 		root = await TestAuthority.create();
@@ -474,7 +474,7 @@ describe('TLS', () => {
 const mayEnterNamespaces = process.getuid?.() === 0 && Bun.which('unshare') !== null && Bun.which('ip') !== null;
 
 test.skipIf(!mayEnterNamespaces)('sockets are made in the namespace of their address', async () => {
-	const network = new BunNetwork();
+	const network = new SystemNetwork();
 	const child = Bun.spawn(['unshare', '--net', 'sh', '-c', 'ip link set lo up && echo ready && exec cat'], {
 		stdin: 'pipe',
 		stdout: 'pipe',
@@ -516,7 +516,7 @@ test.skipIf(!mayEnterNamespaces)('sockets are made in the namespace of their add
 });
 
 /** As transparent capture does it: the kernel redirects, and SO_ORIGINAL_DST tells where it was headed. */
-async function expectRedirection(network: BunNetwork, pid: number, inside: IpAddress, port: number, far: Recorder) {
+async function expectRedirection(network: SystemNetwork, pid: number, inside: IpAddress, port: number, far: Recorder) {
 	const rules = `table ip capture { chain output { type nat hook output priority -100; tcp dport 4321 redirect to :${port}; }; }`;
 	const nft = Bun.spawnSync(['nsenter', `--net=/proc/${pid}/ns/net`, 'nft', rules]);
 	expect(nft.stderr.toString()).toBe('');

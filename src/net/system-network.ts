@@ -4,18 +4,6 @@
 import type { Clock } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import { parseIp } from '../std/ip.ts';
-import { BunConnection } from './bun-connection.ts';
-import { connectError, listenError } from './bun-errors.ts';
-import {
-	connectHandlers,
-	LOOP_CONNECT_EVENTS,
-	LOOP_EVENTS,
-	listenHandlers,
-	type NativeHandlers,
-	type NativeSocket,
-	plainHost,
-	SocketBoundary,
-} from './bun-socket-handlers.ts';
 import { type DescriptorBudget, descriptorBudget, descriptorLimit } from './descriptors.ts';
 import { EpollListener, passNoDelay } from './epoll-listener.ts';
 import type { EpollLoop } from './epoll-loop.ts';
@@ -37,6 +25,18 @@ import {
 } from './network.ts';
 import { resolveName } from './resolver.ts';
 import { encodeSockaddr, type SocketName, socketName } from './socket-calls.ts';
+import { SocketConnection } from './socket-connection.ts';
+import { connectError, listenError } from './socket-errors.ts';
+import {
+	connectHandlers,
+	LOOP_CONNECT_EVENTS,
+	LOOP_EVENTS,
+	listenHandlers,
+	type NativeHandlers,
+	type NativeSocket,
+	plainHost,
+	SocketBoundary,
+} from './socket-handlers.ts';
 import { closeDescriptor, duplicateDescriptor, putUnderListener } from './socket-passing.ts';
 import { TimerWheel } from './timer-wheel.ts';
 import { nativeClientTls } from './tls.ts';
@@ -47,7 +47,7 @@ const CONNECT_TIMEOUT_DEFAULT_MS = 5_000;
 const BACKLOG_DEFAULT = 4096;
 const SOCKET_FILE_MODE_DEFAULT = 0o600;
 
-export interface BunNetworkOptions {
+export interface SystemNetworkOptions {
 	/** Default: a `TimerWheel` of its own. */
 	readonly clock?: Clock;
 	/** Hears of every exception that a callback of a connection or listener let out. It is logged already. */
@@ -65,17 +65,17 @@ export interface BunNetworkOptions {
 	readonly handedOnly?: boolean;
 }
 
-export class BunNetwork implements Network {
+export class SystemNetwork implements Network {
 	readonly clock: Clock;
 	readonly descriptors: DescriptorBudget;
 	private readonly boundary: SocketBoundary;
 	private readonly handed: HandedSockets | null;
 	private readonly handedOnly: boolean;
 	private readonly loop: EpollLoop | null;
-	private readonly listeners = new Set<BunListener>();
+	private readonly listeners = new Set<SystemListener>();
 	private ownsFiles: boolean;
 
-	constructor(options: BunNetworkOptions = {}) {
+	constructor(options: SystemNetworkOptions = {}) {
 		const { clock = new TimerWheel(options.loop?.timeSource()), onCaught = null } = options;
 		this.descriptors = options.descriptors ?? descriptorBudget(descriptorLimit());
 		this.clock = clock;
@@ -164,7 +164,7 @@ export class BunNetwork implements Network {
 		}
 	}
 
-	private listenAnew(options: ListenOptions, onConnection: (connection: Connection) => void): BunListener {
+	private listenAnew(options: ListenOptions, onConnection: (connection: Connection) => void): SystemListener {
 		const { address } = options;
 		const sockaddr = address.kind === 'ip' && this.takesOwn(options) ? encodeSockaddr(address) : null;
 		if (sockaddr !== null) {
@@ -188,7 +188,7 @@ export class BunNetwork implements Network {
 		group: SocketGroup,
 		options: ListenOptions,
 		onConnection: (connection: Connection) => void,
-	): BunListener {
+	): SystemListener {
 		const { asked, bound, fds } = group;
 		if (bound.kind === 'ip' && this.takesOwn(options)) {
 			const own = fds.map((fd) => this.ownListener(fd, bound, options, onConnection));
@@ -241,9 +241,9 @@ export class BunNetwork implements Network {
 			const own = isAny ? socketName(accepted) : null;
 			const remote: IpAddress = inSameNamespace(bound, name);
 			const local: IpAddress = own === null ? listening : inSameNamespace(bound, own);
-			const socket = new EpollSocket<BunConnection | null>(loop, accepted, LOOP_EVENTS, null);
+			const socket = new EpollSocket<SocketConnection | null>(loop, accepted, LOOP_EVENTS, null);
 			if (!socket.watch()) return;
-			const connection = new BunConnection(this.boundary, 'downstream', remote, local, socket);
+			const connection = new SocketConnection(this.boundary, 'downstream', remote, local, socket);
 			socket.data = connection;
 			try {
 				onConnection(connection);
@@ -263,9 +263,9 @@ export class BunNetwork implements Network {
 		}
 	}
 
-	private listenerOf(asked: Address, bound: Address, natives: readonly NativeListener[]): BunListener {
+	private listenerOf(asked: Address, bound: Address, natives: readonly NativeListener[]): SystemListener {
 		const inode = bound.kind === 'pipe' ? socketInode(bound.path) : 0;
-		const listener: BunListener = new BunListener(asked, bound, natives, () => {
+		const listener: SystemListener = new SystemListener(asked, bound, natives, () => {
 			this.listeners.delete(listener);
 			if (bound.kind === 'pipe' && this.ownsFiles) removeSocketFile(bound.path, inode);
 		});
@@ -291,7 +291,7 @@ export class BunNetwork implements Network {
 
 	private openIp(address: IpAddress, options: ListenOptions, handlers: NativeHandlers): NativeListener {
 		const native = inNamespace(address, () =>
-			Bun.listen<BunConnection | null>({
+			Bun.listen<SocketConnection | null>({
 				hostname: address.host,
 				port: address.port,
 				exclusive: options.reusePort !== true,
@@ -306,7 +306,7 @@ export class BunNetwork implements Network {
 
 	private openPipe(address: PipeAddress, options: ListenOptions, handlers: NativeHandlers): NativeListener {
 		const native = listenAtSocketFile(address.path, options.mode ?? SOCKET_FILE_MODE_DEFAULT, (path) =>
-			Bun.listen<BunConnection | null>({
+			Bun.listen<SocketConnection | null>({
 				unix: path,
 				allowHalfOpen: true,
 				data: null,
@@ -319,7 +319,7 @@ export class BunNetwork implements Network {
 	/** A listener of the same kind on an address that nobody knows, for a handed socket to be put under. */
 	private openPlaceholder(address: Address, handlers: NativeHandlers): NativeListener {
 		if (address.kind === 'ip') return this.openIp(PLACEHOLDER, { address: PLACEHOLDER }, handlers);
-		const native = Bun.listen<BunConnection | null>({
+		const native = Bun.listen<SocketConnection | null>({
 			unix: `\0weft-${process.pid}-${crypto.randomUUID()}`,
 			allowHalfOpen: true,
 			data: null,
@@ -341,7 +341,7 @@ export class BunNetwork implements Network {
 		local: Address,
 		onConnection: (connection: Connection) => void,
 	): void {
-		const connection = new BunConnection(this.boundary, 'downstream', remote, local, socket);
+		const connection = new SocketConnection(this.boundary, 'downstream', remote, local, socket);
 		socket.data = connection;
 		onConnection(connection);
 	}
@@ -350,7 +350,7 @@ export class BunNetwork implements Network {
 		const { address } = options;
 		const tls = options.tls ?? null;
 		const local: Address = address.kind === 'ip' ? { ...address, host: '', port: 0 } : { kind: 'pipe', path: '' };
-		const connection = new BunConnection(this.boundary, 'upstream', address, local, null);
+		const connection = new SocketConnection(this.boundary, 'upstream', address, local, null);
 		connection.handler = handler;
 		connection.startConnectTimer(options.timeoutMs ?? CONNECT_TIMEOUT_DEFAULT_MS);
 		const { loop } = this;
@@ -359,7 +359,7 @@ export class BunNetwork implements Network {
 			try {
 				connection.openingBy(
 					inNamespace(address as IpAddress, () =>
-						EpollSocket.connect<BunConnection | null>(loop, sockaddr, LOOP_CONNECT_EVENTS, connection),
+						EpollSocket.connect<SocketConnection | null>(loop, sockaddr, LOOP_CONNECT_EVENTS, connection),
 					),
 				);
 			} catch (error) {
@@ -377,9 +377,9 @@ export class BunNetwork implements Network {
 			connection.attempt(() => {
 				const opening =
 					address.kind === 'pipe'
-						? Bun.connect<BunConnection | null>({ ...common, unix: address.path })
+						? Bun.connect<SocketConnection | null>({ ...common, unix: address.path })
 						: inNamespace(address, () =>
-								Bun.connect<BunConnection | null>({ ...common, hostname: address.host, port: address.port }),
+								Bun.connect<SocketConnection | null>({ ...common, hostname: address.host, port: address.port }),
 							);
 				// `connectError` has said it already.
 				opening.catch(() => {});
@@ -441,7 +441,7 @@ function setBacklogs(fds: readonly number[], options: ListenOptions): void {
 }
 
 /** One address: a socket, or several that share it. */
-class BunListener implements Listener {
+class SystemListener implements Listener {
 	private isClosed = false;
 	private isPaused = false;
 	private interests: readonly (EpollInterest | null)[] | null = null;

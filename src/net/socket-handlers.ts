@@ -7,19 +7,19 @@ import type { WeftError } from '../std/errors.ts';
 import { reportFault } from '../std/fault.ts';
 import type { LogFields } from '../std/log.ts';
 import { AbandonedConnects } from './abandoned-connects.ts';
-import type { BunConnection } from './bun-connection.ts';
-import { connectError } from './bun-errors.ts';
 import type { EpollSocket, SocketEvents } from './epoll-socket.ts';
 import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
+import type { SocketConnection } from './socket-connection.ts';
+import { connectError } from './socket-errors.ts';
 import { closeDescriptor } from './socket-passing.ts';
 import type { TimerWheel } from './timer-wheel.ts';
 import { giveBack, type TurnEnd } from './write-buffer.ts';
 
 /** Bun's socket, with the `fd` that its types leave out. `data` is null once nobody listens. */
-export type NativeSocket = Socket<BunConnection | null> & { readonly fd?: number };
-export type NativeHandlers = SocketHandler<BunConnection | null>;
+export type NativeSocket = Socket<SocketConnection | null> & { readonly fd?: number };
+export type NativeHandlers = SocketHandler<SocketConnection | null>;
 /** A socket of our own event loop: plain TCP. */
-export type LoopSocket = EpollSocket<BunConnection | null>;
+export type LoopSocket = EpollSocket<SocketConnection | null>;
 export type AnySocket = NativeSocket | LoopSocket;
 
 /** What the connections of one network share. */
@@ -44,7 +44,7 @@ export class SocketBoundary {
 	}
 
 	/** A callback threw: a bug. Only its connection goes. */
-	caught(connection: BunConnection | null, error: unknown): void {
+	caught(connection: SocketConnection | null, error: unknown): void {
 		this.caughtErrors++;
 		const context = connection === null ? {} : contextOf(connection);
 		reportFault('connection', 'a connection failed by a fault of ours and is closed', error, context);
@@ -56,7 +56,7 @@ export class SocketBoundary {
 		connection?.reset();
 	}
 
-	notifyEnd(connection: BunConnection): void {
+	notifyEnd(connection: SocketConnection): void {
 		try {
 			connection.handler.onEnd(connection);
 		} catch (thrown) {
@@ -64,7 +64,7 @@ export class SocketBoundary {
 		}
 	}
 
-	notifyClose(connection: BunConnection, error: WeftError | null): void {
+	notifyClose(connection: SocketConnection, error: WeftError | null): void {
 		try {
 			connection.handler.onClose(connection, error);
 		} catch (thrown) {
@@ -73,7 +73,7 @@ export class SocketBoundary {
 	}
 }
 
-function contextOf({ id, origin, local, remote }: BunConnection): LogFields {
+function contextOf({ id, origin, local, remote }: SocketConnection): LogFields {
 	return { connection: id, side: origin, local: formatAddress(local), remote: formatAddress(remote) };
 }
 
@@ -187,7 +187,7 @@ export function adoptSocket(
 }
 
 /** Of plain connections that were accepted in our own event loop. */
-export const LOOP_EVENTS: SocketEvents<BunConnection | null> = {
+export const LOOP_EVENTS: SocketEvents<SocketConnection | null> = {
 	data: takeIn,
 	drain: onDrain,
 	end: onEnd,
@@ -210,7 +210,7 @@ export function listenHandlers(boundary: SocketBoundary, accept: (socket: Native
 	};
 }
 
-export function connectHandlers(connection: BunConnection, tls: ClientTlsOptions | null): NativeHandlers {
+export function connectHandlers(connection: SocketConnection, tls: ClientTlsOptions | null): NativeHandlers {
 	const handlers: NativeHandlers = {
 		...SHARED,
 		open: (socket) => connected(connection, socket, tls),
@@ -222,7 +222,7 @@ export function connectHandlers(connection: BunConnection, tls: ClientTlsOptions
 }
 
 /** Of plain connections that we make in our own event loop. */
-export const LOOP_CONNECT_EVENTS: SocketEvents<BunConnection | null> = {
+export const LOOP_CONNECT_EVENTS: SocketEvents<SocketConnection | null> = {
 	...LOOP_EVENTS,
 	open(socket) {
 		if (socket.data !== null) connected(socket.data, socket, null);
@@ -232,7 +232,7 @@ export const LOOP_CONNECT_EVENTS: SocketEvents<BunConnection | null> = {
 	},
 };
 
-function connected(connection: BunConnection, socket: AnySocket, tls: ClientTlsOptions | null): void {
+function connected(connection: SocketConnection, socket: AnySocket, tls: ClientTlsOptions | null): void {
 	connection.attemptOver();
 	try {
 		if (connection.boundary.isScarce((socket as { readonly fd?: number }).fd ?? -1)) {
@@ -247,12 +247,12 @@ function connected(connection: BunConnection, socket: AnySocket, tls: ClientTlsO
 	}
 }
 
-function notConnected(connection: BunConnection, error: Error): void {
+function notConnected(connection: SocketConnection, error: Error): void {
 	connection.attemptOver();
 	connection.failed(connectError(connection.remote, error));
 }
 
-function localOf(socket: AnySocket, connection: BunConnection) {
+function localOf(socket: AnySocket, connection: SocketConnection) {
 	const { remote, local } = connection;
 	if (remote.kind === 'pipe') return local;
 	const address: IpAddress = { kind: 'ip', host: plainHost(socket.localAddress), port: socket.localPort };

@@ -1,4 +1,4 @@
-// The one place where errors of Bun's sockets become WeftErrors.
+// The one place where errors of sockets, of Bun's and of our own event loop, become WeftErrors.
 
 import { type ErrorOrigin, errorMessage, WeftError } from '../std/errors.ts';
 import { type Address, formatAddress, HandshakeError, type HandshakeFailure } from './network.ts';

@@ -1,20 +1,11 @@
 // A connection on a socket: one of our own event loop, or one of Bun's, which all with TLS are. It gathers the writes of a turn, keeps what the
 // kernel does not take, closes each direction by itself, and turns into TLS on demand. Bun calls
-// in through bun-socket-handlers.ts only.
+// in through socket-handlers.ts only.
 
 import { assert } from '../std/assert.ts';
 import type { Timer } from '../std/clock.ts';
 import { type ErrorOrigin, errorMessage, type WeftError } from '../std/errors.ts';
 import type { ConnectingSocket } from './abandoned-connects.ts';
-import { brokenError, connectTimeout, handshakeError, handshakeFailureOf } from './bun-errors.ts';
-import {
-	type AnySocket,
-	adoptSocket,
-	type LoopSocket,
-	type NativeSocket,
-	SERVER_TLS_HANDLERS,
-	type SocketBoundary,
-} from './bun-socket-handlers.ts';
 import { readClientHello } from './client-hello.ts';
 import { EpollSocket } from './epoll-socket.ts';
 import { originalDestination, type PeerCredentials, peerCredentials } from './linux.ts';
@@ -28,6 +19,15 @@ import type {
 	TlsInfo,
 } from './network.ts';
 import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
+import { brokenError, connectTimeout, handshakeError, handshakeFailureOf } from './socket-errors.ts';
+import {
+	type AnySocket,
+	adoptSocket,
+	type LoopSocket,
+	type NativeSocket,
+	SERVER_TLS_HANDLERS,
+	type SocketBoundary,
+} from './socket-handlers.ts';
 import { ClientSessions, checkPeer, nativeServerTls, readPeerChain, readTlsInfo, type Verdict } from './tls.ts';
 import { ByteQueue, releaseSlab, SEND_AT_ONCE_BYTES, SLAB_BYTES, takeLargeSlab, takeSlab } from './write-buffer.ts';
 
@@ -50,7 +50,7 @@ const NO_HANDLER: ConnectionHandler = {
 	onClose() {},
 };
 
-export class BunConnection implements Connection {
+export class SocketConnection implements Connection {
 	readonly id = nextId++;
 	handler: ConnectionHandler = NO_HANDLER;
 	highWatermarkBytes = WRITE_HIGH_WATERMARK_BYTES;
@@ -219,7 +219,7 @@ export class BunConnection implements Connection {
 		this.isUpgrading = true;
 		try {
 			const upgrade = { data: this, tls: nativeServerTls(options), socket: SERVER_TLS_HANDLERS, ...role };
-			[, secure] = plain.upgradeTLS<BunConnection | null>(
+			[, secure] = plain.upgradeTLS<SocketConnection | null>(
 				initialData === undefined ? upgrade : { ...upgrade, ...{ initialData } },
 			);
 		} catch (error) {
@@ -259,7 +259,7 @@ export class BunConnection implements Connection {
 		if (this.local.kind === 'ip') this.socket?.setNoDelay(on);
 	}
 
-	// ---- from here on: called by BunNetwork and bun-socket-handlers.ts
+	// ---- from here on: called by SystemNetwork and socket-handlers.ts
 
 	startConnectTimer(timeoutMs: number): void {
 		this.startTimer(timeoutMs, () => connectTimeout(this.remote, timeoutMs, this.state === 'handshaking'));
