@@ -1,6 +1,6 @@
-// A connection on a socket: one of our own event loop, or one of Bun's, which all with TLS are. It gathers the writes of a turn, keeps what the
-// kernel does not take, closes each direction by itself, and turns into TLS on demand. Bun calls
-// in through socket-handlers.ts only.
+// A connection on a socket: one of our own event loop, or one of Bun's, which all with TLS are. It gathers
+// the writes of a turn, keeps what the kernel does not take, closes each direction by itself, and turns into
+// TLS on demand. Both kinds of sockets call in through socket-handlers.ts only.
 
 import { assert } from '../std/assert.ts';
 import type { Timer } from '../std/clock.ts';

@@ -1,4 +1,5 @@
-// The boundary between Bun and us. Every callback of a socket enters here; what is thrown behind
+// The boundary between sockets, Bun's or of our own event loop, and connections. Every callback of a socket
+// enters here; what is thrown behind
 // it is caught, counted and logged, and costs only the connection in whose turn it was thrown.
 
 import type { Socket, SocketHandler } from 'bun';
