@@ -1,6 +1,6 @@
 // The boundary between sockets, Bun's or of our own event loop, and connections. Every callback of a socket
-// enters here; what is thrown behind
-// it is caught, counted and logged, and costs only the connection in whose turn it was thrown.
+// enters here; what is thrown behind it is caught, counted and logged, and costs only the connection in whose
+// turn it was thrown.
 
 import type { Socket, SocketHandler } from 'bun';
 import type { Clock } from '../std/clock.ts';
