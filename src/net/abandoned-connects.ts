@@ -10,13 +10,12 @@
 
 import { FFIType, ptr } from 'bun:ffi';
 import { openLibc } from './libc.ts';
+import { IPPROTO_TCP, SOL_SOCKET } from './socket-calls.ts';
 
 /** So many wait for the kernel to give them up, before each is looked after. */
 const LEFT_ALONE_MAX = 8;
-const IPPROTO_TCP = 6;
 const TCP_INFO = 11;
 const TCP_SYN_SENT = 2;
-const SOL_SOCKET = 1;
 const SO_COOKIE = 57;
 const SHUT_RDWR = 2;
 const EFD_CLOEXEC = 0o2000000;

@@ -5,6 +5,7 @@ import { ptr } from 'bun:ffi';
 import { type EpollLoop, Watched } from './epoll-loop.ts';
 import {
 	EAGAIN,
+	ECONNRESET,
 	EINPROGRESS,
 	EINTR,
 	EPOLLERR,
@@ -126,11 +127,8 @@ export class EpollSocket<Data> extends Watched {
 		if (length === 0) return 0;
 		for (;;) {
 			const sent = this.loop.calls.send(this.fd, ptr(bytes, from), length, WRITE_FLAGS);
-			if (sent === length) return sent;
-			if (sent >= 0) return this.taken(sent);
-			const errno = this.loop.calls.errno();
-			if (errno === EAGAIN) return this.taken(0);
-			if (errno !== EINTR) return this.refused(errno);
+			const taken = sent === length ? sent : this.takenOf(sent);
+			if (taken !== null) return taken;
 		}
 	}
 
@@ -139,18 +137,21 @@ export class EpollSocket<Data> extends Watched {
 		if (this.fd < 0) return -1;
 		for (;;) {
 			const sent = sendPair(this.fd, first, firstLength, second);
-			if (sent === firstLength + second.length) return sent;
-			if (sent >= 0) return this.taken(sent);
-			const errno = this.loop.calls.errno();
-			if (errno === EAGAIN) return this.taken(0);
-			if (errno !== EINTR) return this.refused(errno);
+			const taken = sent === firstLength + second.length ? sent : this.takenOf(sent);
+			if (taken !== null) return taken;
 		}
 	}
 
-	private taken(bytes: number): number {
+	/** Of a write that was not taken whole, by what the call returned. Null: it was interrupted, and is made again. */
+	private takenOf(sent: number): number | null {
+		if (sent < 0) {
+			const errno = this.loop.calls.errno();
+			if (errno === EINTR) return null;
+			if (errno !== EAGAIN) return this.refused(errno);
+		}
 		this.wantsDrain = true;
 		this.ask();
-		return bytes;
+		return Math.max(0, sent);
 	}
 
 	private refused(errno: number): number {
@@ -246,7 +247,7 @@ export class EpollSocket<Data> extends Watched {
 	private readable(events: number): void {
 		if (this.isPaused || this.hasEnded) {
 			// These come whether they are asked for or not.
-			if ((events & EPOLLERR) !== 0) this.fail(systemError('recv', takeSocketError(this.fd) || ECONNRESET));
+			if ((events & EPOLLERR) !== 0) this.finish(systemError('recv', takeSocketError(this.fd) || ECONNRESET));
 			else if ((events & EPOLLHUP) !== 0 && this.hasEnded) this.finish();
 			else if ((events & EPOLLHUP) !== 0) this.detach();
 			else this.ask();
@@ -272,7 +273,7 @@ export class EpollSocket<Data> extends Watched {
 		}
 		if (count < 0) {
 			const errno = calls.errno();
-			if (errno !== EAGAIN && errno !== EINTR) this.fail(systemError('recv', errno));
+			if (errno !== EAGAIN && errno !== EINTR) this.finish(systemError('recv', errno));
 		} else if (this.failure !== null) this.finish();
 		else {
 			this.hasEnded = true;
@@ -298,14 +299,8 @@ export class EpollSocket<Data> extends Watched {
 		this.loop.change(this, interest);
 	}
 
-	/** In order, unless a write had failed. */
-	private finish(): void {
-		if (this.fd < 0) return;
-		this.release();
-		this.events.close(this, this.failure ?? undefined);
-	}
-
-	private fail(error: Error): void {
+	/** In order without an error, unless a write had failed. */
+	private finish(error = this.failure ?? undefined): void {
 		if (this.fd < 0) return;
 		this.release();
 		this.events.close(this, error);
@@ -319,5 +314,3 @@ export class EpollSocket<Data> extends Watched {
 		this.loop.calls.close(fd);
 	}
 }
-
-const ECONNRESET = 104;

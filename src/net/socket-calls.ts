@@ -40,7 +40,7 @@ export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const ENFILE = 23;
 export const EMFILE = 24;
-export const ECONNABORTED = 103;
+export const ECONNRESET = 104;
 export const ENOBUFS = 105;
 export const EINPROGRESS = 115;
 
@@ -125,16 +125,14 @@ export function decodeSockaddr(bytes: Uint8Array): SocketName {
 	return { host: bytes[0] === AF_INET ? formatIpv4(bytes, 4) : formatIpv6(bytes, 8), port };
 }
 
-const ONE = new Int32Array([1]);
-
-/** Switches an option on. */
-export function setOption(fd: number, level: number, option: number, value = 1): boolean {
-	ONE[0] = value;
-	return socketCalls().setsockopt(fd, level, option, ptr(ONE), 4) === 0;
-}
-
 const optionValue = new Int32Array(1);
 const optionLength = new Int32Array(1);
+
+/** Default 1: switches an option on. */
+export function setOption(fd: number, level: number, option: number, value = 1): boolean {
+	optionValue[0] = value;
+	return socketCalls().setsockopt(fd, level, option, ptr(optionValue), 4) === 0;
+}
 
 /** SO_ERROR, which is cleared by this. */
 export function takeSocketError(fd: number): number {

@@ -10,6 +10,7 @@ import type { LogFields } from '../std/log.ts';
 import { AbandonedConnects } from './abandoned-connects.ts';
 import type { EpollSocket, SocketEvents } from './epoll-socket.ts';
 import { type ClientTlsOptions, formatAddress, type IpAddress } from './network.ts';
+import type { SocketName } from './socket-calls.ts';
 import type { SocketConnection } from './socket-connection.ts';
 import { connectError } from './socket-errors.ts';
 import { closeDescriptor } from './socket-passing.ts';
@@ -256,8 +257,12 @@ function notConnected(connection: SocketConnection, error: Error): void {
 function localOf(socket: AnySocket, connection: SocketConnection) {
 	const { remote, local } = connection;
 	if (remote.kind === 'pipe') return local;
-	const address: IpAddress = { kind: 'ip', host: plainHost(socket.localAddress), port: socket.localPort };
-	return remote.networkNamespace === undefined ? address : { ...address, networkNamespace: remote.networkNamespace };
+	return inSameNamespace(remote, { host: plainHost(socket.localAddress), port: socket.localPort });
+}
+
+/** An address in the network namespace of another. */
+export function inSameNamespace({ networkNamespace }: IpAddress, { host, port }: SocketName): IpAddress {
+	return networkNamespace === undefined ? { kind: 'ip', host, port } : { kind: 'ip', host, port, networkNamespace };
 }
 
 /** An IPv4 peer of a dual-stack socket is named as IPv4. */

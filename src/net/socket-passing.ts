@@ -10,24 +10,18 @@ import { FFIType, type Pointer, ptr, read } from 'bun:ffi';
 import { WeftError } from '../std/errors.ts';
 import { openLibc } from './libc.ts';
 import { epollInterest, watchAgain } from './linux.ts';
+import { EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET } from './socket-calls.ts';
 
 const AF_UNIX = 1;
-const SOCK_STREAM = 1;
-const SOCK_CLOEXEC = 0o2000000;
-const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
 const SO_RCVTIMEO = 20;
 const SO_SNDTIMEO = 21;
 const F_DUPFD_CLOEXEC = 1030;
 const O_CLOEXEC = 0o2000000;
-const MSG_DONTWAIT = 0x40;
 const MSG_CTRUNC = 0x08;
-const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const POLLOUT = 4;
 const PR_SET_PDEATHSIG = 1;
-const EINTR = 4;
-const EAGAIN = 11;
 const SIGKILL = 9;
 
 /** Linux's own limit (SCM_MAX_FD) is 253. */

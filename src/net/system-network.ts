@@ -24,11 +24,13 @@ import {
 	type ResolvedName,
 } from './network.ts';
 import { resolveName } from './resolver.ts';
-import { encodeSockaddr, type SocketName, socketName } from './socket-calls.ts';
+import { encodeSockaddr, socketName } from './socket-calls.ts';
 import { SocketConnection } from './socket-connection.ts';
 import { connectError, listenError } from './socket-errors.ts';
 import {
+	type AnySocket,
 	connectHandlers,
+	inSameNamespace,
 	LOOP_CONNECT_EVENTS,
 	LOOP_EVENTS,
 	listenHandlers,
@@ -243,20 +245,17 @@ export class SystemNetwork implements Network {
 			const local: IpAddress = own === null ? listening : inSameNamespace(bound, own);
 			const socket = new EpollSocket<SocketConnection | null>(loop, accepted, LOOP_EVENTS, null);
 			if (!socket.watch()) return;
-			const connection = new SocketConnection(this.boundary, 'downstream', remote, local, socket);
-			socket.data = connection;
 			try {
-				onConnection(connection);
+				this.accept(socket, remote, local, onConnection);
 			} catch (error) {
-				this.boundary.caught(connection, error);
+				this.boundary.caught(socket.data, error);
 			}
 		});
 	}
 
-	private admitsOwn(accepted: number, { admit }: ListenOptions): boolean {
-		if (admit === undefined) return true;
+	private admitsOwn(accepted: number, options: ListenOptions): boolean {
 		try {
-			return admit(accepted >= this.descriptors.acceptMax);
+			return this.isAdmitted(accepted, options);
 		} catch (error) {
 			this.boundary.caught(null, error);
 			return false;
@@ -329,14 +328,18 @@ export class SystemNetwork implements Network {
 	}
 
 	private admits(socket: NativeSocket, options: ListenOptions): boolean {
-		if (options.admit === undefined || options.admit(socket.fd! >= this.descriptors.acceptMax)) return true;
+		if (this.isAdmitted(socket.fd!, options)) return true;
 		// In order, not with a reset: what the peer sees is that of Envoy.
 		socket.close();
 		return false;
 	}
 
+	private isAdmitted(accepted: number, { admit }: ListenOptions): boolean {
+		return admit === undefined || admit(accepted >= this.descriptors.acceptMax);
+	}
+
 	private accept(
-		socket: NativeSocket,
+		socket: AnySocket,
 		remote: Address,
 		local: Address,
 		onConnection: (connection: Connection) => void,
@@ -409,10 +412,6 @@ function ipOf(listening: IpAddress, socket: NativeSocket, end: 'local' | 'remote
 	const host = plainHost(end === 'local' ? socket.localAddress : socket.remoteAddress);
 	const port = end === 'local' ? socket.localPort : socket.remotePort;
 	return inSameNamespace(listening, { host, port });
-}
-
-function inSameNamespace({ networkNamespace }: IpAddress, { host, port }: SocketName): IpAddress {
-	return networkNamespace === undefined ? { kind: 'ip', host, port } : { kind: 'ip', host, port, networkNamespace };
 }
 
 /** Bun's listener, with the `fd` that its types leave out, or one of our own. */
