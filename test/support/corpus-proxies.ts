@@ -131,11 +131,9 @@ export async function startWeft(): Promise<CorpusProxy> {
 
 export async function startEnvoyPeer(laneCount: number): Promise<CorpusProxy> {
 	const upstreams = await startUpstreams(laneCount);
-	const { envoy, adminPort } = await again(async () => {
-		const adminPort = await freePort();
-		const admin = { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } };
-		return { adminPort, envoy: await startRealEnvoy({ admin, ...bootstrap(upstreams, () => 0) }, adminPort) };
-	});
+	const adminPort = await freePort();
+	const admin = { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } };
+	const envoy = await startRealEnvoy({ admin, ...bootstrap(upstreams, () => 0) }, adminPort);
 	const ports = await envoyPorts(adminPort);
 	const portOf = (lane: number, variant: Variant): number => ports.get(listenerName(lane, variant))!;
 	return {
@@ -154,17 +152,6 @@ async function envoyPorts(adminPort: number): Promise<ReadonlyMap<string, number
 		listener_statuses: { name: string; local_address: { socket_address: { port_value: number } } }[];
 	};
 	return new Map(statuses.map((one) => [one.name, one.local_address.socket_address.port_value]));
-}
-
-/** Ports that were free a moment ago may be taken by now: other ports, another try. */
-async function again<Started>(start: () => Promise<Started>): Promise<Started> {
-	for (let attempt = 1; ; attempt++) {
-		try {
-			return await start();
-		} catch (error) {
-			if (attempt === 5) throw error;
-		}
-	}
 }
 
 /** The variants for which it has the feature; CONNECT it passes on wherever it is. */
@@ -267,15 +254,6 @@ async function startConfigured(
 	configure: Configure,
 ): Promise<CorpusProxy> {
 	const upstreams = await startUpstreams(laneCount);
-	return again(() => startOnPorts(program, upstreams, variants, configure));
-}
-
-async function startOnPorts(
-	program: string,
-	upstreams: readonly RecordingUpstream[],
-	variants: readonly Variant[],
-	configure: Configure,
-): Promise<CorpusProxy> {
 	const free = await freePorts(upstreams.length * variants.length);
 	const ports = upstreams.map(
 		(_upstream, lane) => new Map(variants.map((variant, i) => [variant, free[lane * variants.length + i]!])),
@@ -313,8 +291,11 @@ async function startOnPorts(
 			port: (variant) => ports[lane]!.get(variant) ?? null,
 		})),
 		stop: async () => {
-			child.kill('SIGKILL');
+			// In order: workers of a master that was killed would stay.
+			child.kill('SIGTERM');
+			const killing = setTimeout(() => child.kill('SIGKILL'), 5000);
 			await child.exited;
+			clearTimeout(killing);
 			stopUpstreams(upstreams);
 			rmSync(directory, { recursive: true, force: true });
 		},
