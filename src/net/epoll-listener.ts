@@ -13,7 +13,6 @@ import {
 	ENOMEM,
 	EPOLLIN,
 	IPPROTO_IPV6,
-	IPPROTO_TCP,
 	IPV6_V6ONLY,
 	SO_REUSEADDR,
 	SO_REUSEPORT,
@@ -24,9 +23,9 @@ import {
 	SOL_SOCKET,
 	type SocketName,
 	setOption,
+	setStreamOptions,
 	socketName,
 	systemError,
-	TCP_NODELAY,
 } from './socket-calls.ts';
 
 const log = new Logger('net');
@@ -39,11 +38,6 @@ const RELIEF_MS = 100;
 export interface EpollListenOptions {
 	readonly reusePort: boolean;
 	readonly backlog: number;
-}
-
-/** Connections that wait for `accept` on `fd` from now on have TCP_NODELAY from their listener. */
-export function passNoDelay(fd: number): void {
-	setOption(fd, IPPROTO_TCP, TCP_NODELAY);
 }
 
 export class EpollListener extends Watched {
@@ -69,7 +63,7 @@ export class EpollListener extends Watched {
 		const fd = calls.socket(sockaddr[0]!, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (fd < 0) throw systemError('socket', calls.errno());
 		setOption(fd, SOL_SOCKET, SO_REUSEADDR);
-		passNoDelay(fd);
+		setStreamOptions(fd);
 		if (options.reusePort) setOption(fd, SOL_SOCKET, SO_REUSEPORT);
 		if (sockaddr[0] === AF_INET6) setOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 		const call =
@@ -86,8 +80,8 @@ export class EpollListener extends Watched {
 
 	/** Begins to accept. @throws Error with `code`; the descriptor is closed then */
 	start(): void {
-		// One that was handed over may not have it.
-		passNoDelay(this.fd);
+		// One that was handed over may not have them.
+		setStreamOptions(this.fd);
 		if (this.loop.watch(this, EPOLLIN)) return;
 		const error = systemError('epoll_ctl', this.loop.calls.errno());
 		this.stop();

@@ -23,6 +23,7 @@ import {
 	type SocketName,
 	sendPair,
 	setOption,
+	setStreamOptions,
 	socketName,
 	systemError,
 	TCP_NODELAY,
@@ -44,6 +45,8 @@ export interface SocketEvents<Data> {
 	connectError?(socket: EpollSocket<Data>, error: Error): void;
 }
 
+/** What one read takes at first, and twice as much each time that there was more: for somebody slow little is read. */
+const FIRST_READ_BYTES = 128 * 1024;
 /** What is still read of a connection on which a write failed: more than the kernel holds by default. */
 const LAST_BYTES_MAX = 8 * 1024 * 1024;
 const READ_FLAGS = MSG_DONTWAIT;
@@ -57,6 +60,7 @@ export class EpollSocket<Data> extends Watched {
 	/** The loop does not watch it for now. */
 	private isDetached = false;
 	private noDelay = true;
+	private readBytesMax = FIRST_READ_BYTES;
 	/** What a write came upon. The kernel says so once: after that a read finds what looks like an end in order. */
 	private failure: Error | null = null;
 
@@ -82,7 +86,7 @@ export class EpollSocket<Data> extends Watched {
 		const { calls } = loop;
 		const fd = calls.socket(sockaddr[0]!, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (fd < 0) throw systemError('socket', calls.errno());
-		setOption(fd, IPPROTO_TCP, TCP_NODELAY);
+		setStreamOptions(fd);
 		const socket = new EpollSocket(loop, fd, events, data);
 		socket.isConnecting = true;
 		if (calls.connect(fd, ptr(sockaddr), sockaddr.length) !== 0) {
@@ -264,9 +268,11 @@ export class EpollSocket<Data> extends Watched {
 
 	/** @returns how many bytes were given out */
 	private read(): number {
-		const { calls, buffer, bufferPointer, readBytes } = this.loop;
+		const { calls, buffer, bufferPointer } = this.loop;
+		const readBytes = Math.min(this.loop.readBytes, this.readBytesMax);
 		const count = calls.recv(this.fd, bufferPointer, readBytes, READ_FLAGS);
 		if (count > 0) {
+			if (count === this.readBytesMax) this.readBytesMax *= 2;
 			this.events.data(this, buffer.subarray(0, count));
 			if (this.loop.spoilsReads) buffer.fill(0xa5, 0, count);
 			return count;

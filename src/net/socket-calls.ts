@@ -22,6 +22,7 @@ export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
 export const IPPROTO_TCP = 6;
 export const TCP_NODELAY = 1;
+export const TCP_NOTSENT_LOWAT = 25;
 export const IPPROTO_IPV6 = 41;
 export const IPV6_V6ONLY = 26;
 export const SHUT_WR = 1;
@@ -132,6 +133,24 @@ const optionLength = new Int32Array(1);
 export function setOption(fd: number, level: number, option: number, value = 1): boolean {
 	optionValue[0] = value;
 	return socketCalls().setsockopt(fd, level, option, ptr(optionValue), 4) === 0;
+}
+
+/**
+ * What the kernel takes of one connection beyond what it has in flight. By itself it takes up to 4 MB for a peer that
+ * reads nothing: a thousand such clients at once, and others wait for all that copying. Half of it is left when more
+ * is asked for.
+ */
+const UNSENT_BYTES_MAX = 256 * 1024;
+
+/** For a TCP socket, or for all that a listener accepts from now on. Where it cannot be done all stays as it was. */
+export function setStreamOptions(fd: number): void {
+	if (process.platform !== 'linux') return;
+	try {
+		setOption(fd, IPPROTO_TCP, TCP_NODELAY);
+		setOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
+	} catch {
+		// No C library to call.
+	}
 }
 
 /** SO_ERROR, which is cleared by this. */

@@ -19,6 +19,7 @@ import type {
 	TlsInfo,
 } from './network.ts';
 import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
+import { setStreamOptions } from './socket-calls.ts';
 import { brokenError, connectTimeout, handshakeError, handshakeFailureOf } from './socket-errors.ts';
 import {
 	type AnySocket,
@@ -301,6 +302,7 @@ export class SocketConnection implements Connection {
 		this.socket = socket;
 		this.opening = null;
 		this.local = local;
+		if (local.kind === 'ip' && !(socket instanceof EpollSocket)) setStreamOptions(socket.fd ?? -1);
 		if (tlsOptions === null) {
 			this.established();
 			return;

@@ -38,6 +38,32 @@ for (const [whose, events] of [
 	['Bun', null],
 	['a loop of our own', loop],
 ] as const) {
+	test.skipIf(process.platform !== 'linux')(
+		`the kernel takes little of what a peer does not read (${whose})`,
+		async () => {
+			const network = new SystemNetwork({ loop: events });
+			const far = new Recorder();
+			const listener = network.listen({ address: loopback }, (connection) => far.attach(connection));
+			const near = new Recorder();
+			near.connection = network.connect({ address: listener.address }, near);
+			near.connection.write(Buffer.from('here'));
+			await far.received('here');
+			const chunk = new Uint8Array(16 * 1024);
+			for (const [reader, writer] of [
+				[near, far],
+				[far, near],
+			] as const) {
+				reader.connection!.pause();
+				let written = chunk.length;
+				while (writer.connection!.write(chunk)) written += chunk.length;
+				// By itself it takes 2.5 MB and more.
+				expect(written - writer.connection!.bufferedBytes).toBeLessThan(1024 * 1024);
+			}
+			near.connection!.reset();
+			listener.close();
+		},
+	);
+
 	test.each(['select', 'received'])(
 		`a client that does not speak TLS is heard of at once where its first bytes were read before (${whose}, %s)`,
 		async (how) => {

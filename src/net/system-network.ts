@@ -5,7 +5,7 @@ import type { Clock } from '../std/clock.ts';
 import { WeftError } from '../std/errors.ts';
 import { parseIp } from '../std/ip.ts';
 import { type DescriptorBudget, descriptorBudget, descriptorLimit } from './descriptors.ts';
-import { EpollListener, passNoDelay } from './epoll-listener.ts';
+import { EpollListener } from './epoll-listener.ts';
 import type { EpollLoop } from './epoll-loop.ts';
 import { EpollSocket } from './epoll-socket.ts';
 import type { HandedSockets, SocketGroup } from './handed-sockets.ts';
@@ -24,7 +24,7 @@ import {
 	type ResolvedName,
 } from './network.ts';
 import { resolveName } from './resolver.ts';
-import { encodeSockaddr, socketName } from './socket-calls.ts';
+import { encodeSockaddr, setStreamOptions, socketName } from './socket-calls.ts';
 import { SocketConnection } from './socket-connection.ts';
 import { connectError, listenError } from './socket-errors.ts';
 import {
@@ -140,8 +140,6 @@ export class SystemNetwork implements Network {
 		const fds: number[] = [];
 		const take = (native: NativeListener): number => {
 			fds.push(duplicateDescriptor(native.fd));
-			// Who accepts may begin later than clients.
-			if (address.kind === 'ip') passNoDelay(native.fd);
 			const { port } = native;
 			native.stop();
 			return port;
@@ -300,7 +298,10 @@ export class SystemNetwork implements Network {
 				socket: handlers,
 			}),
 		);
-		return withBacklog(native, options);
+		const listener = withBacklog(native, options);
+		// At once: who accepts may begin later than clients.
+		setStreamOptions(listener.fd);
+		return listener;
 	}
 
 	private openPipe(address: PipeAddress, options: ListenOptions, handlers: NativeHandlers): NativeListener {
