@@ -1,5 +1,6 @@
 // Bytes to frames, at any split. DATA is handed on as it comes, without its padding; all other
-// frames are small and are given whole.
+// frames are small and are given whole. Small DATA frames of one stream that follow each other in one read are given
+// as if they were one.
 //
 //   header ──DATA──▶ [pad length] ─▶ data ─▶ padding ──▶ header
 //      └──others──▶ payload, gathered when it is cut ──▶ header
@@ -21,6 +22,8 @@ export interface FrameSink {
 }
 
 const EMPTY = new Uint8Array(0);
+/** Larger ones are not worth being copied. */
+const JOINED_BYTES_MAX = 1024;
 
 export class FrameReader {
 	/** Header and payload of a frame that was cut. */
@@ -54,6 +57,12 @@ export class FrameReader {
 			const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
 			const next = at + FRAME_HEADER_BYTES + length;
 			if (bytes[at + 3] === FrameType.data || length > FRAME_BYTES_DEFAULT) {
+				const run = next < end && length <= JOINED_BYTES_MAX ? runEnd(bytes, at, end) : next;
+				if (run > next) {
+					this.joined(bytes, at, run);
+					at = run;
+					continue;
+				}
 				this.begin(bytes, at, length);
 				at += FRAME_HEADER_BYTES;
 			} else if (next > end) at = this.gather(bytes, at, end);
@@ -81,6 +90,23 @@ export class FrameReader {
 		this.dataLeft = length;
 		this.paddingLeft = 0;
 		if (length === 0) this.endData(EMPTY, 0);
+	}
+
+	/** DATA frames of one stream, whole, from `from` to `to`. */
+	private joined(bytes: Uint8Array, from: number, to: number): void {
+		const data = new Uint8Array(to - from);
+		let length = 0;
+		let flags = 0;
+		for (let at = from; at < to; ) {
+			const start = at + FRAME_HEADER_BYTES;
+			flags = bytes[at + 4]!;
+			at = start + ((bytes[at + 1]! << 8) | bytes[at + 2]!);
+			data.set(bytes.subarray(start, at), length);
+			length += at - start;
+		}
+		if (this.sink.onDataFrame(streamIdAt(bytes, from), flags, length)) {
+			this.sink.onDataPart(data.subarray(0, length), true, 0);
+		}
 	}
 
 	private readData(bytes: Uint8Array, from: number, end: number): number {
@@ -159,6 +185,26 @@ export class FrameReader {
 		this.sink.onFrame(whole[3]!, whole[4]!, streamIdAt(whole, 0), whole, FRAME_HEADER_BYTES, total);
 		return at;
 	}
+}
+
+/**
+ * Where the small DATA frames of one stream end that begin at `from`, those of them that are whole, neither empty nor
+ * padded: at most one frame's worth. `from`: there is no such frame.
+ */
+function runEnd(bytes: Uint8Array, from: number, end: number): number {
+	const streamId = streamIdAt(bytes, from);
+	const stop = Math.min(end, from + FRAME_BYTES_DEFAULT);
+	let at = from;
+	while (stop - at > FRAME_HEADER_BYTES) {
+		const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+		const next = at + FRAME_HEADER_BYTES + length;
+		if (bytes[at + 3] !== FrameType.data || length === 0 || length > JOINED_BYTES_MAX || next > stop) break;
+		const flags = bytes[at + 4]!;
+		if ((flags & Flag.padded) !== 0 || streamIdAt(bytes, at) !== streamId) break;
+		at = next;
+		if ((flags & Flag.endStream) !== 0) break;
+	}
+	return at;
 }
 
 function streamIdAt(bytes: Uint8Array, at: number): number {

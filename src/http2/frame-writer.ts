@@ -1,5 +1,6 @@
 // Frames to bytes. They are put together in a buffer that all connections share: DATA of many frames is one write, up
 // to the size of that buffer, and so are frames of all kinds that go to one connection while another (or itself) is read.
+// DATA of one stream that follows DATA of the same joins its frame: small messages are not small frames for who comes next.
 // The transport takes what it is given at once.
 
 import type { CodecTransport } from '../http/codec.ts';
@@ -23,6 +24,10 @@ let reads = 0;
 /** Whose frames are in `scratch`, up to `gathered`; null: nothing is. */
 let gathering: FrameWriter | null = null;
 let gathered = 0;
+/** Where the last frame in `scratch` begins, while it is DATA without END_STREAM that more may join; else -1. */
+let joinable = -1;
+/** The stream of that frame. */
+let joinableStream = 0;
 
 /** What one connection reads makes many small frames, most of them for the same other one: until `endRead` they gather. */
 export function beginRead(): void {
@@ -51,6 +56,7 @@ export class FrameWriter {
 		const length = gathered;
 		gathering = null;
 		gathered = 0;
+		joinable = -1;
 		this.send(scratch.subarray(0, length));
 	}
 
@@ -145,6 +151,7 @@ export class FrameWriter {
 	/** `bytes[from..to)`, in as many frames as it takes; none of it: one empty frame. */
 	data(streamId: number, bytes: Uint8Array, from: number, to: number, endStream: boolean): void {
 		const frameMax = Math.min(this.frameBytesMax, FRAME_BYTES_DEFAULT);
+		if (this.join(streamId, bytes, from, to, endStream, frameMax)) return;
 		let next = from;
 		do {
 			const size = Math.min(frameMax, to - next);
@@ -155,7 +162,31 @@ export class FrameWriter {
 			next += size;
 			if (last) this.put(at + size);
 			else this.keep(at + size);
+			if (last && !endStream && reads > 0) {
+				joinable = room;
+				joinableStream = streamId;
+			}
 		} while (next < to);
+	}
+
+	/** False: the last frame is none that it may join, or has no room. */
+	private join(
+		streamId: number,
+		bytes: Uint8Array,
+		from: number,
+		to: number,
+		endStream: boolean,
+		frameMax: number,
+	): boolean {
+		if (joinable === -1 || gathering !== this || joinableStream !== streamId) return false;
+		const at = gathered;
+		const size = at - joinable - FRAME_HEADER_BYTES + to - from;
+		if (size > frameMax || at + to - from > SCRATCH_BYTES) return false;
+		scratch.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), at);
+		putHeader(joinable, size, FrameType.data, endStream ? Flag.endStream : 0, streamId);
+		if (endStream) joinable = -1;
+		gathered = at + to - from;
+		return true;
 	}
 
 	/** From the front of `queue`, which is not empty; how many bytes, at most `bytesMax`. They are to be consumed. */
@@ -192,6 +223,7 @@ export class FrameWriter {
 		if (this.blocked) this.framesWaiting++;
 		gathering = this;
 		gathered = end;
+		joinable = -1;
 	}
 
 	private send(bytes: Uint8Array): void {
