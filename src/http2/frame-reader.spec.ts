@@ -38,17 +38,23 @@ function heardOf(...frames: Uint8Array[]): string[] {
 	return heard.words;
 }
 
-test('small DATA frames of one stream are heard as one', () => {
+test('of small DATA frames, those of one stream are heard as one', () => {
 	expect(heardOf(data(1, 'a'), data(1, 'bc'), data(1, 'd', Flag.endStream))).toEqual(['1<4!', '"abcd".']);
-	expect(heardOf(data(1, 'a'), data(1, 'b'), data(3, 'c'), data(3, 'd'), data(1, 'e'))).toEqual([
-		...['1<2', '"ab".'],
-		...['3<2', '"cd".'],
-		...['1<1', '"e".'],
+	const long = 'long '.repeat(100);
+	expect(heardOf(data(1, 'a'), data(3, 'x'), data(1, long), data(5, 'p'), data(3, 'y'), data(1, 'c'))).toEqual([
+		...[`1<${long.length + 2}`, `"a${long}c".`],
+		...['3<2', '"xy".'],
+		...['5<1', '"p".'],
 	]);
 });
 
 test('what follows the end of a stream, another frame, or a cut is heard by itself', () => {
 	expect(heardOf(data(1, 'a', Flag.endStream), data(1, 'b'))).toEqual(['1<1!', '"a".', '1<1', '"b".']);
+	expect(heardOf(data(1, 'a'), data(3, 'x'), data(1, 'b', Flag.endStream), data(3, 'y'), data(1, 'c'))).toEqual([
+		...['1<2!', '"ab".'],
+		...['3<2', '"xy".'],
+		...['1<1', '"c".'],
+	]);
 	expect(heardOf(data(1, 'a'), frame(FrameType.ping, 0, 0, new Uint8Array(8)), data(1, 'b'))).toEqual([
 		...['1<1', '"a".'],
 		'#6',

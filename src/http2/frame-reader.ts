@@ -1,11 +1,12 @@
 // Bytes to frames, at any split. DATA is handed on as it comes, without its padding; all other
-// frames are small and are given whole. Small DATA frames of one stream that follow each other in one read are given
-// as if they were one.
+// frames are small and are given whole. Of small DATA frames that follow each other in one read, those of one stream
+// are given as if they were one.
 //
 //   header ──DATA──▶ [pad length] ─▶ data ─▶ padding ──▶ header
 //      └──others──▶ payload, gathered when it is cut ──▶ header
 
-import { Flag, FRAME_BYTES_DEFAULT, FRAME_HEADER_BYTES, FrameType } from './frames.ts';
+import { type DataRun, findRun, JOINED_BYTES_MAX, releaseRun } from './data-run.ts';
+import { Flag, FRAME_BYTES_DEFAULT, FRAME_HEADER_BYTES, FrameType, streamIdAt } from './frames.ts';
 
 export interface FrameSink {
 	/** False: the frame may not come here; reading stops. `length` counts the padding. */
@@ -22,8 +23,6 @@ export interface FrameSink {
 }
 
 const EMPTY = new Uint8Array(0);
-/** Larger ones are not worth being copied. */
-const JOINED_BYTES_MAX = 1024;
 
 export class FrameReader {
 	/** Header and payload of a frame that was cut. */
@@ -57,10 +56,10 @@ export class FrameReader {
 			const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
 			const next = at + FRAME_HEADER_BYTES + length;
 			if (bytes[at + 3] === FrameType.data || length > FRAME_BYTES_DEFAULT) {
-				const run = next < end && length <= JOINED_BYTES_MAX ? runEnd(bytes, at, end) : next;
-				if (run > next) {
-					this.joined(bytes, at, run);
-					at = run;
+				const run = next < end && length <= JOINED_BYTES_MAX ? findRun(bytes, at, end) : null;
+				if (run !== null) {
+					at = run.end;
+					this.joined(bytes, run);
 					continue;
 				}
 				this.begin(bytes, at, length);
@@ -92,20 +91,17 @@ export class FrameReader {
 		if (length === 0) this.endData(EMPTY, 0);
 	}
 
-	/** DATA frames of one stream, whole, from `from` to `to`. */
-	private joined(bytes: Uint8Array, from: number, to: number): void {
-		const data = new Uint8Array(to - from);
-		let length = 0;
-		let flags = 0;
-		for (let at = from; at < to; ) {
-			const start = at + FRAME_HEADER_BYTES;
-			flags = bytes[at + 4]!;
-			at = start + ((bytes[at + 1]! << 8) | bytes[at + 2]!);
-			data.set(bytes.subarray(start, at), length);
-			length += at - start;
-		}
-		if (this.sink.onDataFrame(streamIdAt(bytes, from), flags, length)) {
-			this.sink.onDataPart(data.subarray(0, length), true, 0);
+	/** Gives what `run` found, stream by stream. */
+	private joined(bytes: Uint8Array, run: DataRun): void {
+		const { sink } = this;
+		try {
+			for (let slot = 0; slot < run.streams && !sink.readingStopped; slot++) {
+				const data = run.dataOf(slot, bytes);
+				if (!sink.onDataFrame(run.streamId(slot), run.flags(slot), data.length)) return;
+				sink.onDataPart(data, true, 0);
+			}
+		} finally {
+			releaseRun(run);
 		}
 	}
 
@@ -185,28 +181,4 @@ export class FrameReader {
 		this.sink.onFrame(whole[3]!, whole[4]!, streamIdAt(whole, 0), whole, FRAME_HEADER_BYTES, total);
 		return at;
 	}
-}
-
-/**
- * Where the small DATA frames of one stream end that begin at `from`, those of them that are whole, neither empty nor
- * padded: at most one frame's worth. `from`: there is no such frame.
- */
-function runEnd(bytes: Uint8Array, from: number, end: number): number {
-	const streamId = streamIdAt(bytes, from);
-	const stop = Math.min(end, from + FRAME_BYTES_DEFAULT);
-	let at = from;
-	while (stop - at > FRAME_HEADER_BYTES) {
-		const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
-		const next = at + FRAME_HEADER_BYTES + length;
-		if (bytes[at + 3] !== FrameType.data || length === 0 || length > JOINED_BYTES_MAX || next > stop) break;
-		const flags = bytes[at + 4]!;
-		if ((flags & Flag.padded) !== 0 || streamIdAt(bytes, at) !== streamId) break;
-		at = next;
-		if ((flags & Flag.endStream) !== 0) break;
-	}
-	return at;
-}
-
-function streamIdAt(bytes: Uint8Array, at: number): number {
-	return ((bytes[at + 5]! & 0x7f) << 24) | (bytes[at + 6]! << 16) | (bytes[at + 7]! << 8) | bytes[at + 8]!;
 }

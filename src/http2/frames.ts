@@ -93,3 +93,8 @@ export function putUint32(target: Uint8Array, at: number, value: number): number
 	target[at + 3] = value;
 	return at + 4;
 }
+
+/** Of the frame that begins at `at`. */
+export function streamIdAt(bytes: Uint8Array, at: number): number {
+	return ((bytes[at + 5]! & 0x7f) << 24) | (bytes[at + 6]! << 16) | (bytes[at + 7]! << 8) | bytes[at + 8]!;
+}
