@@ -1,4 +1,5 @@
-// Load of streams: each sends 100 small messages and waits for all answers; as many at a time as said.
+// Load of streams by grpc-js, which sends a message when the last one is out: each sends 100 small messages and waits
+// for all answers; as many at a time as said. The load generator is the slowest part.
 //
 //   grpc-streams.ts PORT AT_ONCE SECONDS      prints one line of JSON: streams, seconds, failures, milliseconds of each
 

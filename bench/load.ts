@@ -127,20 +127,22 @@ export function gigabyte(direction: 'download' | 'upload'): Load {
 	};
 }
 
-/** gRPC streams of 100 small messages and as many answers, 16 at a time. */
-export const grpcStreams: Load = async (target, { seconds }) => {
-	const script = join(import.meta.dir, 'grpc-streams.ts');
-	const text = await output([process.execPath, script, String(target.port), '16', String(seconds)]);
-	const found = JSON.parse(text) as { streams: number; seconds: number; failures: number; durations: number[] };
-	const times = Float64Array.from(found.durations).sort();
-	return {
-		requests: found.streams,
-		requestsPerSecond: found.streams / found.seconds,
-		p50Ms: percentile(times, 50),
-		p99Ms: percentile(times, 99),
-		failures: found.failures,
+/** gRPC streams of 100 small messages and as many answers, 16 at a time, sent by one of our scripts. */
+export function grpcStreams(script: 'grpc-streams.ts' | 'grpc-bursts.ts'): Load {
+	return async (target, { seconds }) => {
+		const path = join(import.meta.dir, script);
+		const text = await output([process.execPath, path, String(target.port), '16', String(seconds)]);
+		const found = JSON.parse(text) as { streams: number; seconds: number; failures: number; durations: number[] };
+		const times = Float64Array.from(found.durations).sort();
+		return {
+			requests: found.streams,
+			requestsPerSecond: found.streams / found.seconds,
+			p50Ms: percentile(times, 50),
+			p99Ms: percentile(times, 99),
+			failures: found.failures,
+		};
 	};
-};
+}
 
 function grpcFlags(messageBytes: number | undefined, directory: string): string[] {
 	if (messageBytes === undefined) return [];

@@ -189,7 +189,14 @@ export const SHAPES: readonly Shape[] = [
 	{
 		...HTTP2,
 		...{ name: 'grpc-stream', title: 'gRPC, 100 messages each way on a stream, two proxies', proxies: 2, goal: 0.4 },
-		...{ contenders: PAIR, start: throughTwo('h2', 'grpc'), unit: 'stream', load: grpcStreams, steady: null },
+		...{ contenders: PAIR, start: throughTwo('h2', 'grpc'), unit: 'stream', steady: null },
+		load: grpcStreams('grpc-bursts.ts'),
+	},
+	{
+		...HTTP2,
+		...{ name: 'grpc-stream-js', title: 'The same from grpc-js, message by message', proxies: 2, goal: 0.4 },
+		...{ contenders: PAIR, start: throughTwo('h2', 'grpc'), unit: 'stream', steady: null },
+		load: grpcStreams('grpc-streams.ts'),
 	},
 	{
 		...HTTP2,
