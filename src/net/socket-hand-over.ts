@@ -25,7 +25,7 @@ import { peerCredentials } from './linux.ts';
 import {
 	closeDescriptor,
 	connectUnix,
-	duplicateDescriptor,
+	duplicateDescriptors,
 	receiveDescriptors,
 	sendAll,
 	sendDescriptors,
@@ -140,11 +140,7 @@ class HandOver {
 	) {
 		this.deadlineMs = clock.nowMs() + MOVE_TIMEOUT_MS;
 		try {
-			for (const { bytes, fds } of parcels) {
-				const parcel = { bytes, fds: [] as number[] };
-				this.parcels.push(parcel);
-				for (const fd of fds) parcel.fds.push(duplicateDescriptor(fd));
-			}
+			for (const { bytes, fds } of parcels) this.parcels.push({ bytes, fds: duplicateDescriptors(fds) });
 		} catch (error) {
 			this.stop();
 			throw error;

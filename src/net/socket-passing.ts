@@ -71,6 +71,18 @@ export function duplicateDescriptor(fd: number): number {
 	return copy;
 }
 
+/** The same of all, or of none. @throws WeftError */
+export function duplicateDescriptors(fds: readonly number[]): number[] {
+	const copies: number[] = [];
+	try {
+		for (const fd of fds) copies.push(duplicateDescriptor(fd));
+		return copies;
+	} catch (error) {
+		copies.forEach(closeDescriptor);
+		throw error;
+	}
+}
+
 export function closeDescriptor(fd: number): void {
 	libc().close(fd);
 }

@@ -5,7 +5,7 @@
 //                  └───────────┴──────────────────▶ exited (a crash)
 
 import { encodeGroup, type SocketGroup } from '../../net/handed-sockets.ts';
-import { closeDescriptor, duplicateDescriptor, makeSocketPair, sendDescriptors } from '../../net/socket-passing.ts';
+import { closeDescriptor, duplicateDescriptors, makeSocketPair, sendDescriptors } from '../../net/socket-passing.ts';
 import type { Clock } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
@@ -96,7 +96,7 @@ export class WorkerProcess {
 		if (this.isOver) return;
 		const { bytes, fds } = encodeGroup(group);
 		// It may have to wait, and the caller may close his meanwhile.
-		this.outgoing.push({ kind: 'sockets', bytes, fds: fds.map(duplicateDescriptor) });
+		this.outgoing.push({ kind: 'sockets', bytes, fds: duplicateDescriptors(fds) });
 		this.flush();
 	}
 
@@ -203,8 +203,13 @@ export class WorkerProcess {
 			}
 		} catch (error) {
 			next.fds.forEach(closeDescriptor);
-			// It is dying, which is heard of by itself.
-			log.debug('a worker was not given its sockets', { worker: this.index, reason: errorMessage(error) });
+			next.fds = [];
+			log.warning('a worker cannot be given its sockets and is ended', {
+				worker: this.index,
+				reason: errorMessage(error),
+			});
+			// If it is not dying anyway: it would serve nobody, and another may.
+			this.kill();
 		}
 		return true;
 	}
