@@ -56,7 +56,8 @@ export class FrameReader {
 			const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
 			const next = at + FRAME_HEADER_BYTES + length;
 			if (bytes[at + 3] === FrameType.data || length > FRAME_BYTES_DEFAULT) {
-				const run = next < end && length <= JOINED_BYTES_MAX ? findRun(bytes, at, end) : null;
+				const isFollowed = next + FRAME_HEADER_BYTES < end && bytes[next + 3] === FrameType.data;
+				const run = isFollowed && length <= JOINED_BYTES_MAX ? findRun(bytes, at, end) : null;
 				if (run !== null) {
 					at = run.end;
 					this.joined(bytes, run);

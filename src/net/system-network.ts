@@ -208,6 +208,7 @@ export class SystemNetwork implements Network {
 				natives.push(native);
 				putUnderListener(native.fd, fd);
 				withBacklog(native, options);
+				if (bound.kind === 'ip') setStreamOptions(fd);
 			}
 			return this.listenerOf(asked, bound, natives);
 		} catch (error) {
