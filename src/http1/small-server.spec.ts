@@ -216,6 +216,22 @@ describe('in virtual time', () => {
 		expect(slow.state).toBe('reset');
 	});
 
+	test('who takes a response slowly has all the time he needs', () => {
+		const { clock, connect } = start(ok, { writeTimeoutMs: 1000 });
+		for (const last of ['', 'Connection: close\r\n']) {
+			const slow = connect();
+			slow.bufferedBytes = 3;
+			slow.receive(`GET / HTTP/1.1\r\nHost: a\r\n${last}\r\n`);
+			for (const left of [2, 1]) {
+				slow.bufferedBytes = left;
+				clock.advance(1000);
+				expect(slow.state).not.toBe('reset');
+			}
+			clock.advance(1000);
+			expect(slow.state).toBe('reset');
+		}
+	});
+
 	test('connections are bounded', () => {
 		const { connect } = start(ok, { connectionsMax: 1 });
 		const first = connect();

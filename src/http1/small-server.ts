@@ -99,6 +99,8 @@ class SmallConnection implements ConnectionHandler, CodecTransport, ServerCodecE
 	private request: PendingRequest | null = null;
 	/** The last response is written; what comes is read and dropped. */
 	private lingering = false;
+	/** Of the last response, when its timer was set. */
+	private leftBytes = 0;
 
 	constructor(
 		private readonly server: SmallServer,
@@ -166,7 +168,7 @@ class SmallConnection implements ConnectionHandler, CodecTransport, ServerCodecE
 		}
 		this.lingering = true;
 		this.connection.end();
-		this.timer.restart(this.connection.bufferedBytes > 0 ? this.writeTimeoutMs : LINGER_MS);
+		this.waitForRest(LINGER_MS);
 	}
 
 	onStream(stream: ServerStream): RequestListener {
@@ -182,10 +184,23 @@ class SmallConnection implements ConnectionHandler, CodecTransport, ServerCodecE
 	onIdle(): void {
 		this.request = null;
 		if (this.lingering) return;
-		this.timer.restart(this.connection.bufferedBytes > 0 ? this.writeTimeoutMs : this.headersTimeoutMs);
+		this.waitForRest(this.headersTimeoutMs);
+	}
+
+	/** `otherwiseMs`: with nothing that waits. */
+	private waitForRest(otherwiseMs: number): void {
+		this.leftBytes = this.connection.bufferedBytes;
+		this.timer.restart(this.leftBytes > 0 ? this.writeTimeoutMs : otherwiseMs);
 	}
 
 	private onTimeout(): void {
+		const left = this.connection.bufferedBytes;
+		if (left > 0 && left < this.leftBytes) {
+			// Slow, but it takes something.
+			this.leftBytes = left;
+			this.timer.restart(this.writeTimeoutMs);
+			return;
+		}
 		if (!this.lingering && this.request?.readingBody === true)
 			this.request.answer({ status: 408, body: 'request timeout\n' });
 		else this.connection.reset();

@@ -1,7 +1,7 @@
 // Small DATA frames that came in one read, by stream. Who sends messages of a few bytes on several streams has a frame
 // for each, in turns; what they have to go through behind the codec is gone through once for each stream.
 //
-//   read    [1│a][3│x][1│b][5│p][1│c][3│y]│HEADERS…
+//   read    [1│a][3│x][1│b][5│p][1│c][3│y]│END of 1…
 //   given   1│abc   3│xy   5│p
 
 import { Flag, FRAME_BYTES_DEFAULT, FRAME_HEADER_BYTES, FrameType, streamIdAt } from './frames.ts';
@@ -18,7 +18,8 @@ const runs: DataRun[] = [];
 
 /**
  * The frames from `from` on that are DATA, whole, small, neither empty nor padded (those are counted and accounted for
- * one by one); at most one full frame's worth, and nothing after the end of a stream that has more. Null: fewer than two.
+ * one by one), and not the last of their streams (what a listener does about an end comes in its order); at most one full
+ * frame's worth. Null: fewer than two.
  */
 export function findRun(bytes: Uint8Array, from: number, end: number): DataRun | null {
 	const run = runs.pop() ?? new DataRun();
@@ -44,7 +45,6 @@ export class DataRun {
 	private readonly slots = new Map<number, number>();
 	/** By slot, one for each stream, in the order of their first frames. */
 	private readonly ids: number[] = [];
-	private readonly flagsOf: number[] = [];
 	private readonly lengths: number[] = [];
 	private readonly first: number[] = [];
 	private readonly last: number[] = [];
@@ -58,9 +58,8 @@ export class DataRun {
 			const length = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
 			const next = at + FRAME_HEADER_BYTES + length;
 			if (bytes[at + 3] !== FrameType.data || length === 0 || length > JOINED_BYTES_MAX || next > stop) break;
-			const flags = bytes[at + 4]!;
-			if ((flags & Flag.padded) !== 0 || !this.add(streamIdAt(bytes, at), flags, at + FRAME_HEADER_BYTES, length))
-				break;
+			if ((bytes[at + 4]! & (Flag.padded | Flag.endStream)) !== 0) break;
+			this.add(streamIdAt(bytes, at), at + FRAME_HEADER_BYTES, length);
 			at = next;
 		}
 		this.end = at;
@@ -68,11 +67,6 @@ export class DataRun {
 
 	streamId(slot: number): number {
 		return this.ids[slot]!;
-	}
-
-	/** Of its last frame. */
-	flags(slot: number): number {
-		return this.flagsOf[slot]!;
 	}
 
 	dataOf(slot: number, bytes: Uint8Array): Uint8Array {
@@ -91,8 +85,7 @@ export class DataRun {
 		return data;
 	}
 
-	/** False: the stream has ended. */
-	private add(streamId: number, flags: number, start: number, length: number): boolean {
+	private add(streamId: number, start: number, length: number): void {
 		const frame = this.frames;
 		const slot = this.slots.get(streamId);
 		if (slot === undefined) {
@@ -101,18 +94,14 @@ export class DataRun {
 			this.ids[made] = streamId;
 			this.first[made] = frame;
 			this.last[made] = frame;
-			this.flagsOf[made] = flags;
 			this.lengths[made] = length;
 		} else {
-			if ((this.flagsOf[slot]! & Flag.endStream) !== 0) return false;
 			this.next[this.last[slot]!] = frame;
 			this.last[slot] = frame;
-			this.flagsOf[slot] = flags;
 			this.lengths[slot] = this.lengths[slot]! + length;
 		}
 		this.start[frame] = start;
 		this.next[frame] = -1;
 		this.frames++;
-		return true;
 	}
 }

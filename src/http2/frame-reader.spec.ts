@@ -39,7 +39,7 @@ function heardOf(...frames: Uint8Array[]): string[] {
 }
 
 test('of small DATA frames, those of one stream are heard as one', () => {
-	expect(heardOf(data(1, 'a'), data(1, 'bc'), data(1, 'd', Flag.endStream))).toEqual(['1<4!', '"abcd".']);
+	expect(heardOf(data(1, 'a'), data(1, 'bc'), data(1, 'd'))).toEqual(['1<4', '"abcd".']);
 	const long = 'long '.repeat(100);
 	expect(heardOf(data(1, 'a'), data(3, 'x'), data(1, long), data(5, 'p'), data(3, 'y'), data(1, 'c'))).toEqual([
 		...[`1<${long.length + 2}`, `"a${long}c".`],
@@ -48,11 +48,13 @@ test('of small DATA frames, those of one stream are heard as one', () => {
 	]);
 });
 
-test('what follows the end of a stream, another frame, or a cut is heard by itself', () => {
+test('the end of a stream, and what follows it, another frame, or a cut is heard by itself', () => {
 	expect(heardOf(data(1, 'a', Flag.endStream), data(1, 'b'))).toEqual(['1<1!', '"a".', '1<1', '"b".']);
 	expect(heardOf(data(1, 'a'), data(3, 'x'), data(1, 'b', Flag.endStream), data(3, 'y'), data(1, 'c'))).toEqual([
-		...['1<2!', '"ab".'],
-		...['3<2', '"xy".'],
+		...['1<1', '"a".'],
+		...['3<1', '"x".'],
+		...['1<1!', '"b".'],
+		...['3<1', '"y".'],
 		...['1<1', '"c".'],
 	]);
 	expect(heardOf(data(1, 'a'), frame(FrameType.ping, 0, 0, new Uint8Array(8)), data(1, 'b'))).toEqual([

@@ -98,7 +98,7 @@ export class FrameReader {
 		try {
 			for (let slot = 0; slot < run.streams && !sink.readingStopped; slot++) {
 				const data = run.dataOf(slot, bytes);
-				if (!sink.onDataFrame(run.streamId(slot), run.flags(slot), data.length)) return;
+				if (!sink.onDataFrame(run.streamId(slot), 0, data.length)) return;
 				sink.onDataPart(data, true, 0);
 			}
 		} finally {

@@ -37,7 +37,7 @@ export interface Http2Limits {
 	readonly emptyFramesMax: number;
 	/** PRIORITY frames per stream that was opened. Default 100, as Envoy. */
 	readonly priorityFramesPerStreamMax: number;
-	/** WINDOW_UPDATE frames per DATA frame that we sent. Default 10, as Envoy. */
+	/** WINDOW_UPDATE frames per DATA frame that we sent, or that joined one. Default 10, as Envoy. */
 	readonly windowUpdatesPerDataFrameMax: number;
 	/** Answers (to PING, SETTINGS, …) waiting for a peer that does not read. Default 1000, as Envoy. */
 	readonly outboundControlFramesMax: number;

@@ -45,7 +45,7 @@ export interface SocketEvents<Data> {
 	connectError?(socket: EpollSocket<Data>, error: Error): void;
 }
 
-/** What one read takes at first, and twice as much each time that there was more: for somebody slow little is read. */
+/** What one read takes at first, and twice as much after one that was full of that: for somebody slow little is read. */
 const FIRST_READ_BYTES = 128 * 1024;
 /** What is still read of a connection on which a write failed: more than the kernel holds by default. */
 const LAST_BYTES_MAX = 8 * 1024 * 1024;

@@ -43,6 +43,7 @@ export const ENFILE = 23;
 export const EMFILE = 24;
 export const ECONNRESET = 104;
 export const ENOBUFS = 105;
+export const ETOOMANYREFS = 109;
 export const EINPROGRESS = 115;
 
 const { i32, ptr: pointer } = FFIType;
@@ -150,6 +151,17 @@ export function setStreamOptions(fd: number): void {
 		setOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
 	} catch {
 		// No C library to call.
+	}
+}
+
+/** The kernel takes what it has room for, whatever the peer takes: of a connection that ends, all is to be with it soon. */
+export function takeAllUnsent(fd: number): void {
+	if (process.platform !== 'linux') return;
+	try {
+		// The kernel's own default, which is no bound.
+		setOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0);
+	} catch {
+		// As above.
 	}
 }
 

@@ -19,7 +19,7 @@ import type {
 	TlsInfo,
 } from './network.ts';
 import { WRITE_HIGH_WATERMARK_BYTES } from './network.ts';
-import { setStreamOptions } from './socket-calls.ts';
+import { setStreamOptions, takeAllUnsent } from './socket-calls.ts';
 import { brokenError, connectTimeout, handshakeError, handshakeFailureOf } from './socket-errors.ts';
 import {
 	type AnySocket,
@@ -70,6 +70,8 @@ export class SocketConnection implements Connection {
 	private flushWanted = false;
 	private endWanted = false;
 	private endSent = false;
+	/** The kernel was told to take all that it has room for. */
+	private leavesRest = false;
 	private remoteEnded = false;
 	private paused = false;
 	private dataGiven = false;
@@ -442,6 +444,7 @@ export class SocketConnection implements Connection {
 		try {
 			if (this.queue !== null) this.sendQueue();
 			if (this.slab !== null) this.sendSlab();
+			if (this.endWanted && this.queue !== null && !this.leavesRest) this.leaveRest();
 			if (this.endWanted && !this.endSent && this.bufferedBytes === 0) this.sendEnd();
 			if (this.blocked && this.bufferedBytes < this.highWatermarkBytes / LOW_WATERMARK_PART) {
 				this.blocked = false;
@@ -450,6 +453,14 @@ export class SocketConnection implements Connection {
 		} catch (error) {
 			this.boundary.caught(this, error);
 		}
+	}
+
+	/** Nothing follows what waits: a slow peer is the kernel's to wait for, as long as that has room. */
+	private leaveRest(): void {
+		this.leavesRest = true;
+		if (this.local.kind !== 'ip' || this.socket === null) return;
+		takeAllUnsent(this.socket.fd ?? -1);
+		this.sendQueue();
 	}
 
 	private wantFlush(): void {

@@ -10,7 +10,18 @@ import { FFIType, type Pointer, ptr, read } from 'bun:ffi';
 import { WeftError } from '../std/errors.ts';
 import { openLibc } from './libc.ts';
 import { epollInterest, watchAgain } from './linux.ts';
-import { EAGAIN, EINTR, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET } from './socket-calls.ts';
+import {
+	EAGAIN,
+	EINTR,
+	ENOBUFS,
+	ENOMEM,
+	ETOOMANYREFS,
+	MSG_DONTWAIT,
+	MSG_NOSIGNAL,
+	SOCK_CLOEXEC,
+	SOCK_STREAM,
+	SOL_SOCKET,
+} from './socket-calls.ts';
 
 const AF_UNIX = 1;
 const SCM_RIGHTS = 1;
@@ -145,7 +156,8 @@ function messageHeader(bytes: Uint8Array, control: Uint8Array | null): { header:
 
 /**
  * Sends bytes, with descriptors on the first of them (unix(7), SCM_RIGHTS). Returns how many bytes went; 0: none
- * at the moment, nor a descriptor. `wait`: until the other end takes them, as long as the socket's own limit.
+ * at the moment, nor a descriptor: the other end takes none, or the kernel has no room for descriptors that are under
+ * way. `wait`: until the other end takes them, as long as the socket's own limit.
  * @throws WeftError when the other end is gone
  */
 export function sendDescriptors(socket: number, bytes: Uint8Array, fds: readonly number[], wait: boolean): number {
@@ -164,13 +176,14 @@ export function sendDescriptors(socket: number, bytes: Uint8Array, fds: readonly
 		if (sent >= 0) return kept.length > 0 ? sent : 0;
 		const code = errno();
 		if (code === EINTR) continue;
-		if (code === EAGAIN) return 0;
+		if (code === EAGAIN || code === ETOOMANYREFS || code === ENOBUFS || code === ENOMEM) return 0;
 		throw failed('sending sockets');
 	}
 }
 
 /** Sends all of it, with descriptors on the first byte. @throws WeftError when the other end does not take it in time */
 export function sendAll(socket: number, bytes: Uint8Array, fds: readonly number[], timeoutMs: number): void {
+	const deadlineMs = performance.now() + timeoutMs;
 	let rest = bytes;
 	let unsent = fds;
 	while (rest.byteLength > 0) {
@@ -181,7 +194,8 @@ export function sendAll(socket: number, bytes: Uint8Array, fds: readonly number[
 			continue;
 		}
 		const wanted = new Int32Array([socket, POLLOUT]);
-		if (libc().poll(ptr(wanted), 1, timeoutMs) === 0) {
+		const leftMs = Math.max(0, Math.ceil(deadlineMs - performance.now()));
+		if (leftMs === 0 || libc().poll(ptr(wanted), 1, leftMs) === 0) {
 			throw new WeftError('descriptor_failed', `sockets were not taken within ${timeoutMs} ms`);
 		}
 	}

@@ -270,6 +270,15 @@ async function startConfigured(
 		stdout: 'ignore',
 		stderr: 'pipe',
 	});
+	const stop = async () => {
+		// In order: workers of a master that was killed would stay.
+		child.kill('SIGTERM');
+		const killing = setTimeout(() => child.kill('SIGKILL'), 5000);
+		await child.exited;
+		clearTimeout(killing);
+		stopUpstreams(upstreams);
+		rmSync(directory, { recursive: true, force: true });
+	};
 	const deadline = Date.now() + 10_000;
 	for (let lane = 0; lane < upstreams.length; ) {
 		if (child.exitCode !== null) throw new Error(`${program} ended: ${await new Response(child.stderr).text()}`);
@@ -279,7 +288,7 @@ async function startConfigured(
 			lane++;
 		} catch (error) {
 			if (Date.now() > deadline) {
-				child.kill('SIGKILL');
+				await stop();
 				throw error;
 			}
 			await Bun.sleep(25);
@@ -290,14 +299,6 @@ async function startConfigured(
 			upstream,
 			port: (variant) => ports[lane]!.get(variant) ?? null,
 		})),
-		stop: async () => {
-			// In order: workers of a master that was killed would stay.
-			child.kill('SIGTERM');
-			const killing = setTimeout(() => child.kill('SIGKILL'), 5000);
-			await child.exited;
-			clearTimeout(killing);
-			stopUpstreams(upstreams);
-			rmSync(directory, { recursive: true, force: true });
-		},
+		stop,
 	};
 }

@@ -48,6 +48,8 @@ export class WorkerProcess {
 	private lastId = 0;
 	private isOver = false;
 	private isRetrying = false;
+	/** It could not be given what it needs, and is killed. */
+	private isGivenUp = false;
 
 	/** Our end of the socket by which it is given others. */
 	private readonly socket: number;
@@ -93,7 +95,7 @@ export class WorkerProcess {
 
 	/** The descriptors stay the caller's. */
 	sendSockets(group: SocketGroup): void {
-		if (this.isOver) return;
+		if (this.isOver || this.isGivenUp) return;
 		const { bytes, fds } = encodeGroup(group);
 		// It may have to wait, and the caller may close his meanwhile.
 		this.outgoing.push({ kind: 'sockets', bytes, fds: duplicateDescriptors(fds) });
@@ -180,7 +182,7 @@ export class WorkerProcess {
 	}
 
 	private flush(): void {
-		while (this.outgoing.length > 0 && !this.isOver) {
+		while (this.outgoing.length > 0 && !this.isOver && !this.isGivenUp) {
 			const next = this.outgoing[0]!;
 			if (next.kind === 'sockets' && !this.sendSome(next)) return;
 			if (next.kind === 'message') this.post(next.message);
@@ -209,6 +211,7 @@ export class WorkerProcess {
 				reason: errorMessage(error),
 			});
 			// If it is not dying anyway: it would serve nobody, and another may.
+			this.isGivenUp = true;
 			this.kill();
 		}
 		return true;
