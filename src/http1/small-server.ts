@@ -203,6 +203,8 @@ class SmallConnection implements ConnectionHandler, CodecTransport, ServerCodecE
 		}
 		if (!this.lingering && this.request?.readingBody === true)
 			this.request.answer({ status: 408, body: 'request timeout\n' });
+		// In order: the client may still take the last response from the kernel.
+		else if (!this.lingering && left === 0) this.close('flush');
 		else this.connection.reset();
 	}
 }

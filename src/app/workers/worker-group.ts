@@ -2,6 +2,7 @@
 // when they die young.
 
 import type { SocketGroup } from '../../net/handed-sockets.ts';
+import { duplicateDescriptors } from '../../net/socket-passing.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
@@ -75,9 +76,16 @@ export class WorkerGroup implements WorkerListener {
 		return this.slots.flatMap(({ worker }) => (worker === null ? [] : [worker.pid]));
 	}
 
-	/** The sockets of a group go to the workers in turn; where there are fewer than workers, these share. */
+	/**
+	 * The sockets of a group go to the workers in turn; where there are fewer than workers, these share.
+	 * @throws WeftError when they cannot be copied: then no worker has any
+	 */
 	share(group: SocketGroup): void {
-		for (const { worker, index } of this.slots) worker?.sendSockets(this.partOf(group, index));
+		const parts = this.slots.flatMap(({ worker, index }) =>
+			worker === null ? [] : [{ worker, part: this.partOf(group, index) }],
+		);
+		const copies = duplicateDescriptors(parts.flatMap(({ part }) => part.fds));
+		for (const { worker, part } of parts) worker.sendSockets({ ...part, fds: copies.splice(0, part.fds.length) });
 	}
 
 	tell(message: ToWorker): void {
@@ -179,7 +187,10 @@ export class WorkerGroup implements WorkerListener {
 		const { launch, clock } = this.options;
 		const worker = launch?.(slot.index, clock, this) ?? new WorkerProcess(slot.index, clock, this);
 		try {
-			for (const group of this.options.sockets()) worker.sendSockets(this.partOf(group, slot.index));
+			for (const group of this.options.sockets()) {
+				const part = this.partOf(group, slot.index);
+				worker.sendSockets({ ...part, fds: duplicateDescriptors(part.fds) });
+			}
 			worker.send(this.options.start(slot.index));
 		} catch (error) {
 			worker.kill();

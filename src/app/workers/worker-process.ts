@@ -5,7 +5,7 @@
 //                  └───────────┴──────────────────▶ exited (a crash)
 
 import { encodeGroup, type SocketGroup } from '../../net/handed-sockets.ts';
-import { closeDescriptor, duplicateDescriptors, makeSocketPair, sendDescriptors } from '../../net/socket-passing.ts';
+import { closeDescriptor, makeSocketPair, sendDescriptors } from '../../net/socket-passing.ts';
 import type { Clock } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
@@ -30,7 +30,7 @@ export interface WorkerListener {
 }
 
 type Outgoing =
-	/** The descriptors are copies. */
+	/** The descriptors are ours. */
 	| { readonly kind: 'sockets'; bytes: Uint8Array; fds: readonly number[] }
 	| { readonly kind: 'message'; readonly message: ToWorker };
 
@@ -93,12 +93,13 @@ export class WorkerProcess {
 		else this.post(message);
 	}
 
-	/** The descriptors stay the caller's. */
+	/** The descriptors are this one's to close from now on. */
 	sendSockets(group: SocketGroup): void {
-		if (this.isOver || this.isGivenUp) return;
-		const { bytes, fds } = encodeGroup(group);
-		// It may have to wait, and the caller may close his meanwhile.
-		this.outgoing.push({ kind: 'sockets', bytes, fds: duplicateDescriptors(fds) });
+		if (this.isOver || this.isGivenUp) {
+			group.fds.forEach(closeDescriptor);
+			return;
+		}
+		this.outgoing.push({ kind: 'sockets', ...encodeGroup(group) });
 		this.flush();
 	}
 
