@@ -195,13 +195,9 @@ class SmallConnection implements ConnectionHandler, CodecTransport, ServerCodecE
 
 	private onTimeout(): void {
 		const left = this.connection.bufferedBytes;
-		if (left > 0 && left < this.leftBytes) {
-			// Slow, but it takes something.
-			this.leftBytes = left;
-			this.timer.restart(this.writeTimeoutMs);
-			return;
-		}
-		if (!this.lingering && this.request?.readingBody === true)
+		// Slow, but it takes something.
+		if (left > 0 && left < this.leftBytes) this.waitForRest(LINGER_MS);
+		else if (!this.lingering && this.request?.readingBody === true)
 			this.request.answer({ status: 408, body: 'request timeout\n' });
 		// In order: the client may still take the last response from the kernel.
 		else if (!this.lingering && left === 0) this.close('flush');

@@ -158,7 +158,7 @@ export class FrameWriter {
 			const last = next + size === to;
 			const room = this.room(FRAME_HEADER_BYTES + size);
 			const at = putHeader(room, size, FrameType.data, last && endStream ? Flag.endStream : 0, streamId);
-			if (size > 0) scratch.set(next === 0 && size === bytes.length ? bytes : bytes.subarray(next, next + size), at);
+			if (size > 0) putBytes(at, bytes, next, next + size);
 			next += size;
 			if (last) this.put(at + size);
 			else this.keep(at + size);
@@ -182,7 +182,7 @@ export class FrameWriter {
 		const at = gathered;
 		const size = at - joinable - FRAME_HEADER_BYTES + to - from;
 		if (size > frameMax || at + to - from > SCRATCH_BYTES) return false;
-		scratch.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), at);
+		putBytes(at, bytes, from, to);
 		putHeader(joinable, size, FrameType.data, endStream ? Flag.endStream : 0, streamId);
 		if (endStream) joinable = -1;
 		gathered = at + to - from;
@@ -236,4 +236,9 @@ const OPENING_BYTES_MAX = 256;
 
 function putHeader(at: number, length: number, type: number, flags: number, streamId: number): number {
 	return putFrameHeader(scratch, at, length, type, flags, streamId);
+}
+
+/** `bytes[from..to)`; no view is made of all of it. */
+function putBytes(at: number, bytes: Uint8Array, from: number, to: number): void {
+	scratch.set(from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to), at);
 }

@@ -80,8 +80,6 @@ export class EpollListener extends Watched {
 
 	/** Begins to accept. @throws Error with `code`; the descriptor is closed then */
 	start(): void {
-		// One that was handed over may not have them.
-		setStreamOptions(this.fd);
 		if (this.loop.watch(this, EPOLLIN)) return;
 		const error = systemError('epoll_ctl', this.loop.calls.errno());
 		this.stop();

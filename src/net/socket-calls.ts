@@ -143,25 +143,25 @@ export function setOption(fd: number, level: number, option: number, value = 1):
  */
 const UNSENT_BYTES_MAX = 256 * 1024;
 
-/** For a TCP socket, or for all that a listener accepts from now on. Where it cannot be done all stays as it was. */
+/** For a TCP socket, or for all that a listener accepts from now on. */
 export function setStreamOptions(fd: number): void {
-	if (process.platform !== 'linux') return;
-	try {
-		setOption(fd, IPPROTO_TCP, TCP_NODELAY);
-		setOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
-	} catch {
-		// No C library to call.
-	}
+	setTcpOption(fd, TCP_NODELAY, 1);
+	setTcpOption(fd, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX);
 }
 
 /** The kernel takes what it has room for, whatever the peer takes: of a connection that ends, all is to be with it soon. */
 export function takeAllUnsent(fd: number): void {
+	// The kernel's own default, which is no bound.
+	setTcpOption(fd, TCP_NOTSENT_LOWAT, 0);
+}
+
+/** Where it cannot be done all stays as it was. */
+function setTcpOption(fd: number, option: number, value: number): void {
 	if (process.platform !== 'linux') return;
 	try {
-		// The kernel's own default, which is no bound.
-		setOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0);
+		setOption(fd, IPPROTO_TCP, option, value);
 	} catch {
-		// As above.
+		// No C library to call.
 	}
 }
 

@@ -25,10 +25,12 @@ import { peerCredentials } from './linux.ts';
 import {
 	closeDescriptor,
 	connectUnix,
+	dropDescriptors,
 	duplicateDescriptors,
+	type Parcel,
 	receiveDescriptors,
 	sendAll,
-	sendDescriptors,
+	sendParcel,
 } from './socket-passing.ts';
 
 const log = new Logger('hot-restart');
@@ -128,7 +130,7 @@ export function openDoor(options: DoorOptions): Door {
  * descriptors hold for listeners that close before they are sent.
  */
 class HandOver {
-	private readonly parcels: { bytes: Uint8Array; fds: number[] }[] = [];
+	private readonly parcels: Parcel[] = [];
 	private readonly deadlineMs: number;
 	private timer: Timer | null = null;
 
@@ -160,18 +162,14 @@ class HandOver {
 
 	stop(): void {
 		this.timer?.cancel();
-		for (const { fds } of this.parcels.splice(0)) fds.forEach(closeDescriptor);
+		this.parcels.splice(0).forEach(dropDescriptors);
 	}
 
 	/** False: the other end takes no more for now. */
 	private sendSome(): boolean {
 		for (let next = this.parcels[0]; next !== undefined; next = this.parcels[0]) {
-			const sent = sendDescriptors(this.socket, next.bytes, next.fds, false);
-			if (sent === 0) return false;
-			next.fds.forEach(closeDescriptor);
-			next.fds = [];
-			next.bytes = next.bytes.subarray(sent);
-			if (next.bytes.byteLength === 0) this.parcels.shift();
+			if (!sendParcel(this.socket, next)) return false;
+			this.parcels.shift();
 		}
 		return true;
 	}

@@ -181,6 +181,29 @@ export function sendDescriptors(socket: number, bytes: Uint8Array, fds: readonly
 	}
 }
 
+/** What is on its way to another process. The descriptors are copies, which are closed when they are sent. */
+export interface Parcel {
+	bytes: Uint8Array;
+	fds: readonly number[];
+}
+
+/** False: the other end takes no more for now; what is left is in `parcel`. @throws WeftError as `sendDescriptors` */
+export function sendParcel(socket: number, parcel: Parcel): boolean {
+	while (parcel.bytes.byteLength > 0) {
+		const sent = sendDescriptors(socket, parcel.bytes, parcel.fds, false);
+		if (sent === 0) return false;
+		dropDescriptors(parcel);
+		parcel.bytes = parcel.bytes.subarray(sent);
+	}
+	return true;
+}
+
+/** Closes what was not sent. */
+export function dropDescriptors(parcel: Parcel): void {
+	parcel.fds.forEach(closeDescriptor);
+	parcel.fds = [];
+}
+
 /** Sends all of it, with descriptors on the first byte. @throws WeftError when the other end does not take it in time */
 export function sendAll(socket: number, bytes: Uint8Array, fds: readonly number[], timeoutMs: number): void {
 	const deadlineMs = performance.now() + timeoutMs;

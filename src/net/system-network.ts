@@ -190,6 +190,8 @@ export class SystemNetwork implements Network {
 		onConnection: (connection: Connection) => void,
 	): SystemListener {
 		const { asked, bound, fds } = group;
+		// Who made them may not have.
+		if (bound.kind === 'ip') fds.forEach(setStreamOptions);
 		if (bound.kind === 'ip' && this.takesOwn(options)) {
 			const own = fds.map((fd) => this.ownListener(fd, bound, options, onConnection));
 			setBacklogs(fds, options);
@@ -208,7 +210,6 @@ export class SystemNetwork implements Network {
 				natives.push(native);
 				putUnderListener(native.fd, fd);
 				withBacklog(native, options);
-				if (bound.kind === 'ip') setStreamOptions(fd);
 			}
 			return this.listenerOf(asked, bound, natives);
 		} catch (error) {

@@ -1,7 +1,7 @@
 // The workers of one proxy: as many as were asked for, each replaced when it dies, with pauses that grow
 // when they die young.
 
-import type { SocketGroup } from '../../net/handed-sockets.ts';
+import { encodeGroup, type SocketGroup } from '../../net/handed-sockets.ts';
 import { duplicateDescriptors } from '../../net/socket-passing.ts';
 import type { Clock, Timer } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
@@ -81,11 +81,10 @@ export class WorkerGroup implements WorkerListener {
 	 * @throws WeftError when they cannot be copied: then no worker has any
 	 */
 	share(group: SocketGroup): void {
-		const parts = this.slots.flatMap(({ worker, index }) =>
-			worker === null ? [] : [{ worker, part: this.partOf(group, index) }],
+		this.give(
+			this.slots.flatMap(({ worker }) => worker ?? []),
+			group,
 		);
-		const copies = duplicateDescriptors(parts.flatMap(({ part }) => part.fds));
-		for (const { worker, part } of parts) worker.sendSockets({ ...part, fds: copies.splice(0, part.fds.length) });
 	}
 
 	tell(message: ToWorker): void {
@@ -187,16 +186,22 @@ export class WorkerGroup implements WorkerListener {
 		const { launch, clock } = this.options;
 		const worker = launch?.(slot.index, clock, this) ?? new WorkerProcess(slot.index, clock, this);
 		try {
-			for (const group of this.options.sockets()) {
-				const part = this.partOf(group, slot.index);
-				worker.sendSockets({ ...part, fds: duplicateDescriptors(part.fds) });
-			}
+			for (const group of this.options.sockets()) this.give([worker], group);
 			worker.send(this.options.start(slot.index));
 		} catch (error) {
 			worker.kill();
 			throw error;
 		}
 		slot.worker = worker;
+	}
+
+	/** To all or, when it throws, to none. */
+	private give(workers: readonly GroupWorker[], group: SocketGroup): void {
+		const parts = workers.map((worker) => encodeGroup(this.partOf(group, worker.index)));
+		const copies = duplicateDescriptors(parts.flatMap(({ fds }) => fds));
+		for (const [i, { bytes, fds }] of parts.entries()) {
+			workers[i]!.sendSockets({ bytes, fds: copies.splice(0, fds.length) });
+		}
 	}
 
 	private partOf(group: SocketGroup, index: number): SocketGroup {

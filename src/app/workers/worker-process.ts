@@ -4,8 +4,7 @@
 //   spawned ──▶ started ──▶ ready ──▶ stopping ──▶ exited
 //                  └───────────┴──────────────────▶ exited (a crash)
 
-import { encodeGroup, type SocketGroup } from '../../net/handed-sockets.ts';
-import { closeDescriptor, makeSocketPair, sendDescriptors } from '../../net/socket-passing.ts';
+import { closeDescriptor, dropDescriptors, makeSocketPair, type Parcel, sendParcel } from '../../net/socket-passing.ts';
 import type { Clock } from '../../std/clock.ts';
 import { errorMessage } from '../../std/errors.ts';
 import { Logger } from '../../std/log.ts';
@@ -30,8 +29,7 @@ export interface WorkerListener {
 }
 
 type Outgoing =
-	/** The descriptors are ours. */
-	| { readonly kind: 'sockets'; bytes: Uint8Array; fds: readonly number[] }
+	| { readonly kind: 'sockets'; readonly parcel: Parcel }
 	| { readonly kind: 'message'; readonly message: ToWorker };
 
 type Answer = (report: WorkerReport | null) => void;
@@ -94,12 +92,12 @@ export class WorkerProcess {
 	}
 
 	/** The descriptors are this one's to close from now on. */
-	sendSockets(group: SocketGroup): void {
+	sendSockets(parcel: Parcel): void {
 		if (this.isOver || this.isGivenUp) {
-			group.fds.forEach(closeDescriptor);
+			dropDescriptors(parcel);
 			return;
 		}
-		this.outgoing.push({ kind: 'sockets', ...encodeGroup(group) });
+		this.outgoing.push({ kind: 'sockets', parcel });
 		this.flush();
 	}
 
@@ -177,7 +175,7 @@ export class WorkerProcess {
 		this.isOver = true;
 		this.isReady = false;
 		closeDescriptor(this.socket);
-		for (const one of this.outgoing.splice(0)) if (one.kind === 'sockets') one.fds.forEach(closeDescriptor);
+		for (const one of this.outgoing.splice(0)) if (one.kind === 'sockets') dropDescriptors(one.parcel);
 		for (const answer of [...this.waiting.values()]) answer(null);
 		this.listener.onExit(this, how);
 	}
@@ -185,28 +183,20 @@ export class WorkerProcess {
 	private flush(): void {
 		while (this.outgoing.length > 0 && !this.isOver && !this.isGivenUp) {
 			const next = this.outgoing[0]!;
-			if (next.kind === 'sockets' && !this.sendSome(next)) return;
+			if (next.kind === 'sockets' && !this.sendSome(next.parcel)) return;
 			if (next.kind === 'message') this.post(next.message);
 			this.outgoing.shift();
 		}
 	}
 
 	/** False: the worker has not taken what it was sent before. */
-	private sendSome(next: Extract<Outgoing, { kind: 'sockets' }>): boolean {
+	private sendSome(parcel: Parcel): boolean {
 		try {
-			while (next.bytes.byteLength > 0) {
-				const sent = sendDescriptors(this.socket, next.bytes, next.fds, false);
-				if (sent === 0) {
-					this.retrySoon();
-					return false;
-				}
-				next.bytes = next.bytes.subarray(sent);
-				next.fds.forEach(closeDescriptor);
-				next.fds = [];
-			}
+			if (sendParcel(this.socket, parcel)) return true;
+			this.retrySoon();
+			return false;
 		} catch (error) {
-			next.fds.forEach(closeDescriptor);
-			next.fds = [];
+			dropDescriptors(parcel);
 			log.warning('a worker cannot be given its sockets and is ended', {
 				worker: this.index,
 				reason: errorMessage(error),
@@ -214,8 +204,8 @@ export class WorkerProcess {
 			// If it is not dying anyway: it would serve nobody, and another may.
 			this.isGivenUp = true;
 			this.kill();
+			return true;
 		}
-		return true;
 	}
 
 	private retrySoon(): void {
