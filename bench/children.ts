@@ -109,13 +109,6 @@ function readOrEmpty(path: string): string {
 	}
 }
 
-export function freePort(): number {
-	const listener = Bun.listen({ hostname: '127.0.0.1', port: 0, socket: { data() {} } });
-	const { port } = listener;
-	listener.stop(true);
-	return port;
-}
-
 /** Until something listens there. @throws Error with what a process wrote, when one ends or it takes 20 s. */
 export async function untilListening(port: number, children: readonly Child[]): Promise<void> {
 	const deadline = performance.now() + 20_000;

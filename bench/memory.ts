@@ -1,7 +1,8 @@
 // Resident memory of one proxy in three states.
 
+import { freePort } from '../test/support/free-ports.ts';
 import { writeHop } from './bootstraps.ts';
-import { type Child, freePort, stop, type Usage, untilListening, usageOf } from './children.ts';
+import { type Child, stop, type Usage, untilListening, usageOf } from './children.ts';
 import { type ContenderName, startFromBootstrap, startHaproxy, startNginx } from './contenders.ts';
 import type { World } from './shapes.ts';
 

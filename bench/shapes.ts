@@ -1,7 +1,8 @@
 // What is measured: for each shape, which proxies take part, how they are set up and what load they get.
 
+import { freePort } from '../test/support/free-ports.ts';
 import { type Hop, type Identities, writeHop } from './bootstraps.ts';
-import { type Child, freePort } from './children.ts';
+import type { Child } from './children.ts';
 import { type ContenderName, type Front, startFromBootstrap, startHaproxy, startNginx } from './contenders.ts';
 import { gigabyte, grpcStreams, http1, http2, type Load } from './load.ts';
 import type { Upstream } from './upstream.ts';

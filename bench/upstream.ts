@@ -3,7 +3,8 @@
 
 import { ftruncateSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Child, freePort, start, untilListening } from './children.ts';
+import { freePort } from '../test/support/free-ports.ts';
+import { type Child, start, untilListening } from './children.ts';
 import { nginxPath } from './contenders.ts';
 
 export interface Upstream {

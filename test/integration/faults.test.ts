@@ -50,7 +50,7 @@ let xds = '';
 let port = 0;
 
 beforeAll(async () => {
-	const [xdsPort, servicePort] = await freePorts(2);
+	const [xdsPort, servicePort] = freePorts(2);
 	xds = `127.0.0.1:${xdsPort}`;
 	port = servicePort!;
 	controlPlane = await startControlPlane();

@@ -23,7 +23,7 @@ beforeAll(async () => {
 	const any = '127.0.0.1:0';
 	const up = start('up', '--data', data, '--api-address', any, '--api-tls-address', any, '--xds-address', any);
 	await up.says(/weft is up/);
-	ports = (await freePorts(2)) as [number, number];
+	ports = freePorts(2) as [number, number];
 	for (const [index, version] of ['v1', 'v2'].entries()) {
 		const port = ports[index];
 		const options = ['--service', `prices-${version}`, '--version', version, '--grpc-port', `${port}`];
@@ -112,7 +112,7 @@ test(
 		const programs = grpcPrograms();
 		const callee = programs.find(({ language }) => language === 'Python') ?? programs[0]!;
 		const caller = programs.find(({ language }) => language === 'Go') ?? programs[0]!;
-		const [port] = (await freePorts(1)) as [number];
+		const [port] = freePorts(1) as [number];
 		const options = ['--service', 'interop', '--grpc-port', `${port}`];
 		await run(options, [...callee.server, `${port}`]).says(new RegExp(`^${port}$`, 'm'));
 		const beside = run(

@@ -40,7 +40,7 @@ let beds = 0;
 async function bed(): Promise<Bed> {
 	const upstream = await SlowUpstream.start();
 	closers.push(() => upstream.stop());
-	const [port, admin] = await freePorts(2);
+	const [port, admin] = freePorts(2);
 	const name = `bed-${beds++}`;
 	const socket = join(directory, `${name}.sock`);
 	const routes = {

@@ -141,7 +141,7 @@ beforeAll(async () => {
 	http2.on('request', (request, response) => serve(request as never, response as never));
 	for (const server of [http1, http2]) await new Promise<void>((done) => server.listen(0, '127.0.0.1', () => done()));
 	const portOf = (server: { address(): unknown }) => (server.address() as AddressInfo).port;
-	const refused = await freePort();
+	const refused = freePort();
 	const route = (prefix: string, cluster: string) => ({ match: { prefix }, route: { cluster } });
 	proxy = await startTestProxy({
 		static_resources: {

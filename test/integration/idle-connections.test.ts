@@ -29,7 +29,7 @@ let weft: WeftProcess;
 let ports: number[] = [];
 
 beforeAll(async () => {
-	ports = await freePorts(2);
+	ports = freePorts(2);
 	const { certificatePem, privateKeyPem } = await TestAuthority.create('own', undefined, { isCa: false });
 	const routes = [{ match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'fine' } } }];
 	const manager = { route_config: { virtual_hosts: [{ name: 'v', domains: ['*'], routes }] } };

@@ -40,7 +40,7 @@ beforeAll(async () => {
 	]);
 	started.push(up);
 	await up.says(/weft is up/);
-	const [httpPort, tcpPort] = await freePorts(2);
+	const [httpPort, tcpPort] = freePorts(2);
 	const server = run(
 		['--service', 'shapes', '--port', `${httpPort}`, '--tcp-port', `${tcpPort}`],
 		['node', program, `${httpPort}`, `${tcpPort}`],

@@ -28,7 +28,7 @@ afterEach(async () => {
 });
 
 async function start(into: readonly string[] = []): Promise<void> {
-	[port, adminPort] = (await freePorts(2)) as [number, number];
+	[port, adminPort] = freePorts(2) as [number, number];
 	const route = { match: { prefix: '/' }, direct_response: { status: 200, body: { inline_string: 'fine' } } };
 	const bootstrap = {
 		admin: { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } },

@@ -32,7 +32,7 @@ let adminPort = 0;
 
 beforeAll(async () => {
 	program = StreamProgram.start();
-	[port, adminPort] = (await freePorts(2)) as [number, number];
+	[port, adminPort] = freePorts(2) as [number, number];
 	const routes = [
 		{ match: { path: '/good' }, direct_response: { status: 200, body: { inline_string: 'fine' } } },
 		{ match: { prefix: '/' }, route: { cluster: 'program', timeout: '0s' } },

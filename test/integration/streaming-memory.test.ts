@@ -41,7 +41,7 @@ let weft: WeftProcess;
 beforeAll(async () => {
 	program = StreamProgram.start();
 	const names = WAYS.flatMap((way) => [way, `${way}-back`]);
-	const free = await freePorts(names.length);
+	const free = freePorts(names.length);
 	for (const [i, name] of names.entries()) ports.set(name, free[i]!);
 	const { certificatePem, privateKeyPem } = await TestAuthority.create('own', undefined, { isCa: false });
 	const tls = (kind: 'Upstream' | 'Downstream') => ({

@@ -75,7 +75,7 @@ interface Bed {
 async function bed(workers: number, ...args: readonly string[]): Promise<Bed> {
 	const upstream = await SlowUpstream.start();
 	closers.push(() => upstream.stop());
-	const [port, admin] = await freePorts(2);
+	const [port, admin] = freePorts(2);
 	const bootstrap = {
 		admin: adminAt(admin!),
 		static_resources: {
@@ -156,7 +156,7 @@ describe('workers', () => {
 	test(
 		'one that dies where listeners were drained serves those that were not',
 		async () => {
-			const [inbound, outbound, admin] = await freePorts(3);
+			const [inbound, outbound, admin] = freePorts(3);
 			const upstream = await SlowUpstream.start();
 			closers.push(() => upstream.stop());
 			const manager = { route_config: routesTo('up') };
@@ -274,7 +274,7 @@ describe('workers', () => {
 				() => ads.stop(),
 				() => upstream.stop(),
 			);
-			const [port, moved, admin] = await freePorts(3);
+			const [port, moved, admin] = freePorts(3);
 			const rds = { config_source: { ads: {}, resource_api_version: 'V3' }, route_config_name: 'main' };
 			const eds = { eds_config: { ads: {}, resource_api_version: 'V3' } };
 			ads.set('cluster', 'up', { name: 'up', type: 'EDS', connect_timeout: '1s', eds_cluster_config: eds });

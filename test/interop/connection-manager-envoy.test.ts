@@ -147,8 +147,8 @@ for (const variant of VARIANTS) {
 			upstream = await rawUpstream((request) =>
 				okResponse('fine', request.path === '/server' ? { server: 'theirs', 'x-request-id': 'upstream' } : {}),
 			);
-			envoyPort = await freePort();
-			const adminPort = await freePort();
+			envoyPort = freePort();
+			const adminPort = freePort();
 			const bootstrap = (port: number): object => ({
 				node: { id: 'interop', cluster: 'interop' },
 				admin: { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } },

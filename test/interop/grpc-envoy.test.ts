@@ -317,7 +317,7 @@ beforeAll(async () => {
 	});
 	checked = await grpcUpstream((call) => HEALTH[String(call.headers[':authority'])] ?? ANSWERS.ok!);
 	plain = await rawUpstream(() => okResponse('plain', { 'content-type': 'application/grpc' }));
-	adminPort = await freePort();
+	adminPort = freePort();
 	weft = await startTestProxy(bootstrap({ test: 0, filters: 0, protobuf: 0, cors: 0 }, 0, join(directory, 'weft.log')));
 	const portOf = (name: string): number => {
 		const address = weft.proxy.listeners.addressOf(name);
@@ -325,10 +325,10 @@ beforeAll(async () => {
 	};
 	weftPorts = { test: weft.port, filters: portOf('filters'), protobuf: portOf('protobuf'), cors: portOf('cors') };
 	envoyPorts = {
-		test: await freePort(),
-		filters: await freePort(),
-		protobuf: await freePort(),
-		cors: await freePort(),
+		test: freePort(),
+		filters: freePort(),
+		protobuf: freePort(),
+		cors: freePort(),
 	};
 	envoy = await startRealEnvoy(bootstrap(envoyPorts, adminPort, join(directory, 'envoy.log')), adminPort);
 }, 30_000);

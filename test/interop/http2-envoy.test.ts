@@ -241,7 +241,7 @@ describeWithPeers(['envoy'], 'translation, beside Envoy', () => {
 		});
 		const { admin: _, ...ours } = bootstrap(0, 0);
 		weft = await startTestProxy(ours);
-		const [port, adminPort] = [await freePort(), await freePort()];
+		const [port, adminPort] = [freePort(), freePort()];
 		envoy = await startRealEnvoy(bootstrap(port, adminPort), adminPort);
 		proxies = { weft: { port: weft.port, session: null }, envoy: { port, session: null } };
 	}, 60_000);

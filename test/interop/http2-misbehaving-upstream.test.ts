@@ -320,7 +320,7 @@ afterAll(() => {
 
 test('each is told as what it is, the next request is served, and nothing remains', async () => {
 	const log = join(directory, 'weft.log');
-	const weft = await startTestProxy(bootstrap(0, await freePort(), log));
+	const weft = await startTestProxy(bootstrap(0, freePort(), log));
 	try {
 		expect(await outcomes(weft.port, log)).toEqual(expected);
 		for (const server of servers.values()) server.reset();
@@ -337,8 +337,8 @@ test('each is told as what it is, the next request is served, and nothing remain
 describeWithPeers(['envoy'], 'Envoy', () => {
 	test('tells the same', async () => {
 		const log = join(directory, 'envoy.log');
-		const port = await freePort();
-		const adminPort = await freePort();
+		const port = freePort();
+		const adminPort = freePort();
 		const envoy = await startRealEnvoy(bootstrap(port, adminPort, log), adminPort);
 		try {
 			expect(await outcomes(port, log)).toEqual({ ...expected, ...ENVOY });

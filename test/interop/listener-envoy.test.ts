@@ -407,11 +407,11 @@ describeWithPeers(['envoy'], 'listeners of weft and of Envoy', () => {
 	});
 
 	beforeAll(async () => {
-		adminPort = await freePort();
+		adminPort = freePort();
 		await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
 		const address = upstream.address();
 		const upstreamPort = typeof address === 'object' && address !== null ? address.port : 0;
-		for (const name of Object.keys(LISTENERS)) ports[name] = { weft: 0, envoy: await freePort() };
+		for (const name of Object.keys(LISTENERS)) ports[name] = { weft: 0, envoy: freePort() };
 		const bootstrap = (portOf: (name: string) => number): object => ({
 			admin: { address: { socket_address: { address: '127.0.0.1', port_value: portOf('admin') } } },
 			static_resources: {

@@ -29,9 +29,9 @@ describeWithPeers(['envoy'], 'overload, as with Envoy', () => {
 	let envoy: { stop(): Promise<void> };
 
 	beforeAll(async () => {
-		adminPort = await freePort();
-		envoyPort = await freePort();
-		envoyLimitedPort = await freePort();
+		adminPort = freePort();
+		envoyPort = freePort();
+		envoyLimitedPort = freePort();
 		writeFileSync(file, '0');
 		const routes = {
 			route_config: {
@@ -244,8 +244,8 @@ describeWithPeers(['envoy'], 'a cluster whose queue is full, as with Envoy', () 
 	beforeAll(async () => {
 		await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
 		const upstreamPort = (silent.address() as AddressInfo).port;
-		adminPort = await freePort();
-		envoyPort = await freePort();
+		adminPort = freePort();
+		envoyPort = freePort();
 		const bootstrap = (port: number): object => ({
 			admin: { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } },
 			static_resources: {

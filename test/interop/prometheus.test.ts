@@ -114,7 +114,7 @@ describeWithPeers(['prometheus', 'promtool', 'python3'], 'Prometheus', () => {
 			const config = /```yaml\n([\s\S]*?)```/.exec(document)![1]!;
 			const file = join(directory, 'prometheus.yml');
 			writeFileSync(file, config.replaceAll('127.0.0.1:15080', api).replaceAll('15s', '1s'));
-			const address = `127.0.0.1:${await freePort()}`;
+			const address = `127.0.0.1:${freePort()}`;
 			const options = [`--config.file=${file}`, `--storage.tsdb.path=${join(directory, 'tsdb')}`];
 			prometheus = spawn(peerPath('prometheus')!, [...options, `--web.listen-address=${address}`], { stdio: 'ignore' });
 			const up = await eventually(

@@ -228,8 +228,8 @@ beforeAll(async () => {
 				: okResponse('not yet', { 'x-again': '1' }, '500 Internal Server Error');
 		}),
 	);
-	envoyPort = await freePort();
-	const adminPort = await freePort();
+	envoyPort = freePort();
+	const adminPort = freePort();
 	weft = await startTestProxy(bootstrap(0, 0));
 	envoy = await startRealEnvoy(bootstrap(envoyPort, adminPort), adminPort);
 }, 30_000);

@@ -131,7 +131,7 @@ export async function startWeft(): Promise<CorpusProxy> {
 
 export async function startEnvoyPeer(laneCount: number): Promise<CorpusProxy> {
 	const upstreams = await startUpstreams(laneCount);
-	const adminPort = await freePort();
+	const adminPort = freePort();
 	const admin = { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } };
 	const envoy = await startRealEnvoy({ admin, ...bootstrap(upstreams, () => 0) }, adminPort);
 	const ports = await envoyPorts(adminPort);
@@ -254,7 +254,7 @@ async function startConfigured(
 	configure: Configure,
 ): Promise<CorpusProxy> {
 	const upstreams = await startUpstreams(laneCount);
-	const free = await freePorts(upstreams.length * variants.length);
+	const free = freePorts(upstreams.length * variants.length);
 	const ports = upstreams.map(
 		(_upstream, lane) => new Map(variants.map((variant, i) => [variant, free[lane * variants.length + i]!])),
 	);

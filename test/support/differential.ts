@@ -44,10 +44,10 @@ export function routesOf(...routes: readonly object[]): object {
 }
 
 export async function startProxies(options: DifferentialOptions): Promise<Proxies> {
-	const adminPort = await freePort();
+	const adminPort = freePort();
 	const names = Object.keys(options.managers('envoy'));
 	const ports = new Map<string, number>();
-	for (const name of names) ports.set(name, await freePort());
+	for (const name of names) ports.set(name, freePort());
 	const bootstrap = (side: 'weft' | 'envoy'): object => ({
 		node: { id: 'interop', cluster: 'interop' },
 		admin: { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } },

@@ -1,38 +1,39 @@
-// Ports for programs that cannot say which one they took. They are below those that the kernel gives to outgoing
+// Ports for programs that cannot say which one they took, of tests and benches. They are below those that the kernel gives to outgoing
 // connections and to listeners without a port of their own, so that nobody takes one in between; of the files of tests
 // that run at the same time, each begins elsewhere.
 
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 
 const LOWEST = 12_000;
 /** More than a file of tests asks for. */
 const PORTS_OF_A_PROCESS = 128;
 
-let next = LOWEST + ((process.pid * PORTS_OF_A_PROCESS) % (firstOfKernel() - LOWEST));
+const END = firstOfKernel();
+let next = LOWEST + ((process.pid * PORTS_OF_A_PROCESS) % (END - LOWEST));
 
 /** A port of 127.0.0.1 that is free. */
-export async function freePort(): Promise<number> {
-	return (await freePorts(1))[0]!;
+export function freePort(): number {
+	return freePorts(1)[0]!;
 }
 
 /** Several of them. Each is given once. */
-export async function freePorts(count: number): Promise<number[]> {
+export function freePorts(count: number): number[] {
 	const ports: number[] = [];
 	while (ports.length < count) {
 		const port = next++;
-		if (next >= firstOfKernel()) next = LOWEST;
-		if (await isFree(port)) ports.push(port);
+		if (next >= END) next = LOWEST;
+		if (isFree(port)) ports.push(port);
 	}
 	return ports;
 }
 
-function isFree(port: number): Promise<boolean> {
-	return new Promise((resolve) => {
-		const server = createServer();
-		server.once('error', () => resolve(false));
-		server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-	});
+function isFree(port: number): boolean {
+	try {
+		Bun.listen({ hostname: '127.0.0.1', port, exclusive: true, socket: { data() {} } }).stop(true);
+		return true;
+	} catch {
+		return false;
+	}
 }
 
 function firstOfKernel(): number {

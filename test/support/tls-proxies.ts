@@ -17,9 +17,9 @@ export async function startBoth(
 	names: string[],
 	more: object,
 ) {
-	const adminPort = await freePort();
+	const adminPort = freePort();
 	const ports = new Map<string, number>();
-	const free = await freePorts(names.length);
+	const free = freePorts(names.length);
 	for (const [i, name] of names.entries()) ports.set(name, free[i]!);
 	const admin = { address: { socket_address: { address: '127.0.0.1', port_value: adminPort } } };
 	const bootstrap = (portOf: (name: string) => number) => ({
